@@ -1,0 +1,101 @@
+package wire
+
+import "time"
+
+// LedgerEntry is one value on the ledger topic, keyed by stream: a blob that was carried, or a gap.
+type LedgerEntry struct {
+	Kind        string        `json:"kind"` // blob or gap
+	Tenant      string        `json:"tenant"`
+	Source      string        `json:"source"` // a source of pkg/audit
+	ContentType string        `json:"content_type,omitempty"`
+	Blob        *LedgerBlob   `json:"blob,omitempty"`
+	Gap         *Gap          `json:"gap,omitempty"`
+	Offsets     []OffsetRange `json:"offsets,omitempty"` // where the records and dead letters of the blob lie
+}
+
+// LedgerBlob says what was listed and fetched.
+type LedgerBlob struct {
+	ContentID   string    `json:"content_id"`
+	Created     time.Time `json:"created"`
+	Listed      time.Time `json:"listed"`
+	Fetched     time.Time `json:"fetched"`
+	Bytes       int64     `json:"bytes"` // of the decoded body
+	SHA256      string    `json:"sha256"`
+	Records     int       `json:"records"`
+	DeadLetters int       `json:"dead_letters,omitempty"`
+}
+
+// OffsetRange is a run of offsets on one partition. Aborted records and markers lie between first and last, so count says how
+// many are the blob's.
+type OffsetRange struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	First     int64  `json:"first"`
+	Last      int64  `json:"last"`
+	Count     int    `json:"count"`
+}
+
+// Gap is a window of blob creation time of which the feed can give nothing more.
+type Gap struct {
+	Start     time.Time `json:"start"`
+	End       time.Time `json:"end"`
+	Reason    string    `json:"reason"` // before_subscription, outage, blob_expired
+	ContentID string    `json:"content_id,omitempty"`
+}
+
+// Kinds of directory objects; the key on the directory topic is tenant:kind:object id.
+const (
+	KindUser             = "user"
+	KindGroup            = "group"
+	KindServicePrincipal = "serviceprincipal"
+	KindDomain           = "domain"
+	KindComplete         = "complete" // its key is tenant:complete
+)
+
+// User is a directory user. Absent members are unknown.
+type User struct {
+	ID                    string   `json:"id"`
+	UserPrincipalName     string   `json:"user_principal_name,omitempty"`
+	Mail                  string   `json:"mail,omitempty"`
+	DisplayName           string   `json:"display_name,omitempty"`
+	Department            string   `json:"department,omitempty"`
+	JobTitle              string   `json:"job_title,omitempty"`
+	OfficeLocation        string   `json:"office_location,omitempty"`
+	ManagerID             string   `json:"manager_id,omitempty"`
+	UserType              string   `json:"user_type,omitempty"` // Member or Guest
+	AccountEnabled        *bool    `json:"account_enabled,omitempty"`
+	OnPremisesSyncEnabled *bool    `json:"on_premises_sync_enabled,omitempty"`
+	ProxyAddresses        []string `json:"proxy_addresses,omitempty"`
+	Roles                 []string `json:"roles,omitempty"` // directory roles, by name
+}
+
+// Group is a directory group with the ids of its direct members.
+type Group struct {
+	ID          string   `json:"id"`
+	DisplayName string   `json:"display_name,omitempty"`
+	Mail        string   `json:"mail,omitempty"`
+	GroupTypes  []string `json:"group_types,omitempty"`
+	Members     []string `json:"members,omitempty"`
+}
+
+// ServicePrincipal is an application as the tenant knows it.
+type ServicePrincipal struct {
+	ID                string `json:"id"`
+	AppID             string `json:"app_id,omitempty"`
+	DisplayName       string `json:"display_name,omitempty"`
+	PublisherName     string `json:"publisher_name,omitempty"`
+	VerifiedPublisher string `json:"verified_publisher,omitempty"`
+}
+
+// Domain is a managed domain of the tenant: users outside all of them are external.
+type Domain struct {
+	ID        string `json:"id"` // the domain's name
+	IsDefault bool   `json:"is_default,omitempty"`
+}
+
+// Complete follows each full read of a tenant's directory.
+type Complete struct {
+	Version string    `json:"version"`
+	At      time.Time `json:"at"`
+	Objects int       `json:"objects"`
+}

@@ -1,0 +1,282 @@
+package tenant
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+)
+
+// Blob is one content blob with its records.
+type Blob struct {
+	ContentType string
+	ContentID   string
+	Created     time.Time // contentCreated, milliseconds
+	Expiration  time.Time // contentExpiration
+	Records     [][]byte  // the records in their order in the blob; valid until the callback returns
+}
+
+// Descriptor is a content blob without its records. It renders on demand.
+type Descriptor struct {
+	ContentType string
+	ContentID   string
+	Created     time.Time
+	Expiration  time.Time
+	Visible     time.Time // when listings begin to show it; later than Created for a late blob
+	Records     int
+	typ, at     int // where the tenant has it
+}
+
+const numTypes = 5
+
+// descriptor is the stored form of Descriptor.
+type descriptor struct {
+	created int64 // Unix milliseconds
+	lag     int32 // milliseconds from creation until it is listed
+	slot    uint32
+	from, n uint32 // range in the slot's specs of this type
+	repSrc  int32  // index in the same list of a blob some of whose records come again here; -1 is none
+	repFrom uint32
+	repN    uint16
+	serial  uint16 // position in the slot, part of the content id
+}
+
+func typeIndex(contentType string) int { return slices.Index(ContentTypes(), contentType) }
+
+// indexWeek makes the descriptors of every blob of the week.
+func (t *Tenant) indexWeek() {
+	var specs []spec
+	oldest, newest := t.weekStart().Add(oldestMargin).UnixMilli(), t.cfg.Origin.UnixMilli()-1
+	for i := range t.weekSlots() {
+		specs = t.plan(i, specs[:0])
+		t.cut(i, specs, func(typ int, r *rng, end int64, d *descriptor) {
+			d.created = end + int64(60_000+r.n(3_000_000))
+			if r.chance(15) { // some workloads take their time
+				d.created += int64(r.n(20 * 3_600_000))
+			}
+			d.created = min(max(d.created, oldest+int64(r.n(600_000))), newest-int64(r.n(600_000)))
+		})
+	}
+	for typ := range t.lists {
+		slices.SortStableFunc(t.lists[typ], func(a, b descriptor) int {
+			return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.slot, b.slot), cmp.Compare(a.serial, b.serial))
+		})
+		for at := range t.lists[typ] {
+			t.repeat(typ, at)
+		}
+	}
+}
+
+// extend makes the descriptors of the live slots that are over at now. Callers hold no lock.
+func (t *Tenant) extend(now time.Time) {
+	if t.cfg.LiveRate < 0 {
+		return
+	}
+	over := int(now.Sub(t.cfg.Origin)/liveSlot) - 1 // a slot's blobs are made in the slot after it
+	t.mu.RLock()
+	done := t.live >= over
+	t.mu.RUnlock()
+	if done {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var specs []spec
+	for ; t.live < over; t.live++ {
+		i := t.weekSlots() + t.live
+		specs = t.plan(i, specs[:0])
+		var before [numTypes]int
+		for typ := range t.lists {
+			before[typ] = len(t.lists[typ])
+		}
+		delay := 0
+		t.cut(i, specs, func(_ int, r *rng, end int64, d *descriptor) {
+			delay = min(delay+r.between(1, 900), int(liveSlot.Milliseconds())-1) // in order of creation within the slot
+			d.created = end + int64(delay)
+			if r.chance(40) {
+				d.lag = int32(60_000 + r.n(2_900_000)) //nolint:gosec // G115: below an hour
+			}
+		})
+		for typ := range t.lists {
+			for at := before[typ]; at < len(t.lists[typ]); at++ {
+				t.repeat(typ, at)
+			}
+		}
+	}
+}
+
+// cut divides a slot's records into blobs; date sets the times of each.
+func (t *Tenant) cut(slot int, specs []spec, date func(typ int, r *rng, end int64, d *descriptor)) {
+	var count [numTypes]uint32
+	for i := range specs {
+		count[kinds[specs[i].kind].typ]++
+	}
+	start, length, _, _ := t.slot(slot)
+	end := start.Add(length).UnixMilli()
+	serial := uint16(0)
+	for typ := range count {
+		r := rng(hash(t.cfg.Seed, saltBlob, uint64(slot), uint64(typ))) //nolint:gosec // G115: small non-negative numbers
+		for from := uint32(0); from < count[typ]; {
+			d := descriptor{slot: uint32(slot), from: from, n: min(blobSize(&r), count[typ]-from), repSrc: -1, serial: serial} //nolint:gosec // G115: slots are counted from zero
+			date(typ, &r, end, &d)
+			t.lists[typ] = append(t.lists[typ], d)
+			from += d.n
+			serial++
+		}
+	}
+}
+
+// blobSize draws the number of records of a blob: mostly hundreds, sometimes a handful, never more than a thousand.
+func blobSize(r *rng) uint32 {
+	switch r.n(10) {
+	case 0:
+		return uint32(1 + r.n(5)) //nolint:gosec // G115: small
+	case 1, 2, 3:
+		return uint32(300 + r.n(700)) //nolint:gosec // G115: small
+	default:
+		return uint32(40 + r.n(300)) //nolint:gosec // G115: small
+	}
+}
+
+// repeat decides whether the blob carries records of an earlier one again, as the feed does within five days.
+func (t *Tenant) repeat(typ, at int) {
+	list := t.lists[typ]
+	d := &list[at]
+	r := rng(hash(t.cfg.Seed, saltRepeat, uint64(typ), uint64(d.slot), uint64(d.serial))) //nolint:gosec // G115: small non-negative numbers
+	if at == 0 || !r.chance(5) {
+		return
+	}
+	oldest := sort.Search(at, func(i int) bool { return list[i].created >= d.created-5*24*3_600_000 })
+	src := at - 1 - r.n(min(3, at))
+	if r.chance(3) && oldest < at {
+		src = oldest + r.n(at-oldest)
+	}
+	n := min(1+r.n(2+int(list[src].n)/20), int(list[src].n), 60)
+	d.repSrc, d.repN = int32(src), uint16(n)                       //nolint:gosec // G115: below the number of blobs; at most 60
+	d.repFrom = list[src].from + uint32(r.n(int(list[src].n)-n+1)) //nolint:gosec // G115: small
+}
+
+// Blobs calls fn for each blob created before until (the zero time means Origin: the whole week), in order of creation, and stops at the
+// first error. One blob is in memory at a time; its Records are reused for the next.
+func (t *Tenant) Blobs(ctx context.Context, until time.Time, fn func(Blob) error) error {
+	if until.IsZero() {
+		until = t.cfg.Origin
+	}
+	t.extend(until.Add(2 * liveSlot))
+	limit := until.UnixMilli()
+	var next [numTypes]int
+	var buf Buffer
+	for {
+		typ := -1
+		var created int64
+		for i := range next {
+			list := t.list(i)
+			if next[i] < len(list) && list[next[i]].created < limit && (typ < 0 || list[next[i]].created < created) {
+				typ, created = i, list[next[i]].created
+			}
+		}
+		if typ < 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d := t.describe(typ, next[typ])
+		next[typ]++
+		if d.Visible.UnixMilli() >= limit && d.Visible.After(d.Created) {
+			continue
+		}
+		t.Render(&buf, d)
+		if err := fn(Blob{ContentType: d.ContentType, ContentID: d.ContentID, Created: d.Created, Expiration: d.Expiration, Records: buf.Records()}); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Tenant) list(typ int) []descriptor {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.lists[typ]
+}
+
+// List returns the descriptors of one content type with from <= Created < to that are visible at now, in order of creation.
+// An unknown content type has none.
+func (t *Tenant) List(contentType string, from, to, now time.Time) []Descriptor {
+	typ := typeIndex(contentType)
+	if typ < 0 {
+		return nil
+	}
+	t.extend(now)
+	list := t.list(typ)
+	lo, hi, at := from.UnixMilli(), to.UnixMilli(), now.UnixMilli()
+	i := sort.Search(len(list), func(i int) bool { return list[i].created >= lo })
+	var out []Descriptor
+	for ; i < len(list) && list[i].created < hi; i++ {
+		if list[i].created+int64(list[i].lag) <= at {
+			out = append(out, t.describe(typ, i))
+		}
+	}
+	return out
+}
+
+// Find returns the descriptor of a content id, if the tenant has such a blob at now.
+func (t *Tenant) Find(contentID string, now time.Time) (Descriptor, bool) {
+	created, ok := createdOf(contentID)
+	if !ok {
+		return Descriptor{}, false
+	}
+	t.extend(now)
+	for typ := range numTypes {
+		list := t.list(typ)
+		i := sort.Search(len(list), func(i int) bool { return list[i].created >= created })
+		for ; i < len(list) && list[i].created == created; i++ {
+			if d := t.describe(typ, i); d.ContentID == contentID {
+				return d, !d.Visible.After(now)
+			}
+		}
+	}
+	return Descriptor{}, false
+}
+
+func (t *Tenant) describe(typ, at int) Descriptor {
+	d := t.list(typ)[at]
+	created := time.UnixMilli(d.created).UTC()
+	return Descriptor{
+		ContentType: ContentTypes()[typ], ContentID: contentID(typ, d), Created: created, Expiration: created.Add(t.cfg.ExpireAfter),
+		Visible: created.Add(time.Duration(d.lag) * time.Millisecond), Records: int(d.n) + int(d.repN), typ: typ, at: at,
+	}
+}
+
+const idTime = "20060102150405.000"
+
+// contentID has the shape of the real ones: two instants with nine fraction digits, then words about where the blob lies.
+func contentID(typ int, d descriptor) string {
+	words := [numTypes]string{"$audit_azureactivedirectory$Audit_AzureActiveDirectory", "$audit_exchange$Audit_Exchange", "$audit_sharepoint$Audit_SharePoint", "$audit_general$Audit_General", "$dlp_all$DLP_All"}
+	b := make([]byte, 0, 120)
+	b = appendStamp(b, d.created-int64(1000+hash(uint64(d.slot), uint64(d.serial))%90_000), int(d.slot%1_000_000))
+	b = append(b, '$')
+	b = appendStamp(b, d.created, int(d.serial))
+	b = append(b, words[typ]...)
+	return string(append(b, "$emea0029$emea0029"...))
+}
+
+func appendStamp(b []byte, ms int64, serial int) []byte {
+	n := len(b)
+	b = time.UnixMilli(ms).UTC().AppendFormat(b, idTime)
+	b = append(b[:n+14], b[n+15:]...) // without the point
+	s := strconv.Itoa(1_000_000 + serial)
+	return append(b, s[1:]...)
+}
+
+// createdOf reads the creation time out of a content id.
+func createdOf(id string) (int64, bool) {
+	const stamp = 23
+	if len(id) < 2*stamp+1 || len(id) > 200 || id[stamp] != '$' {
+		return 0, false
+	}
+	s := id[stamp+1 : 2*stamp+1]
+	at, err := time.Parse(idTime, s[:14]+"."+s[14:17])
+	return at.UnixMilli(), err == nil
+}

@@ -1,0 +1,111 @@
+package proof
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"millrace/pkg/audit"
+	"millrace/pkg/wire"
+)
+
+// expect lists the copies and the distinct records. It goes over the tenant twice: only ids that occur more than once need the
+// costly look at whether their contents are equal.
+func (c *check) expect(ctx context.Context) error {
+	count := map[hash]uint32{}
+	err := c.cfg.Source(ctx, func(it Item) error {
+		env, refused := refusal(it.Raw)
+		if !refused {
+			count[identity(it.Domain, env.ID, nil)]++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	distinct := map[hash]int{}
+	contents := map[hash]int{}
+	return c.cfg.Source(ctx, func(it Item) error {
+		env, refused := refusal(it.Raw)
+		name := it.ContentID + "/" + strconv.Itoa(it.Index)
+		cp := &copyOf{name: name, sha: hashOf(it.Raw)}
+		if _, twice := c.copies[hashOf([]byte(name))]; twice {
+			return nil // the feed lists a blob twice over the borders of two pages
+		}
+		c.copies[hashOf([]byte(name))] = cp
+		id := identity(it.Domain, env.ID, nil)
+		key := id
+		switch {
+		case refused:
+			key = hashOf([]byte(name))
+		case count[id] > 1:
+			key = identity(it.Domain, env.ID, canonical(it.Raw))
+		}
+		n, known := distinct[key]
+		if !known {
+			n = len(c.records)
+			distinct[key] = n
+			c.records = append(c.records, record{
+				id: env.ID, refused: refused, variant: !refused && contents[id] > 0,
+				workload: wire.WorkloadOf(env.RecordType, env.Workload, it.Domain, 0),
+			})
+			contents[id]++
+		}
+		c.records[n].copies++
+		cp.record = n
+		return nil
+	})
+}
+
+// refusal judges by the rules of the contract whether a record can be mapped at all.
+func refusal(raw []byte) (audit.Envelope, bool) {
+	env, err := audit.ParseEnvelope(raw)
+	if err != nil || strings.TrimSpace(env.ID) == "" {
+		return env, true
+	}
+	_, err = audit.ParseTime(env.CreationTime)
+	return env, err != nil
+}
+
+func identity(domain audit.Domain, id string, content []byte) hash {
+	return hashOf(bytes.Join([][]byte{[]byte(domain), []byte(id), content}, []byte{0}))
+}
+
+// canonical is the content of a record with its members in order of their names. It is made by the standard library, not by the code
+// that the pipeline finds repeats with.
+func canonical(raw []byte) []byte {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v map[string]any
+	if err := d.Decode(&v); err != nil {
+		return raw
+	}
+	if s, ok := v["CreationTime"].(string); ok {
+		v["CreationTime"] = strings.TrimSuffix(s, "Z")
+	}
+	out, err := json.Marshal(withoutTypes(v))
+	if err != nil {
+		return raw
+	}
+	return out
+}
+
+func withoutTypes(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if strings.HasSuffix(name, "@odata.type") {
+				delete(v, name)
+				continue
+			}
+			v[name] = withoutTypes(member)
+		}
+	case []any:
+		for i := range v {
+			v[i] = withoutTypes(v[i])
+		}
+	}
+	return v
+}

@@ -1,0 +1,365 @@
+package m365
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"millrace/pkg/audit"
+)
+
+const testTenant = audit.TenantID("11111111-2222-3333-4444-555555555555")
+
+// newTest starts a TLS server that checks every call for token and publisher, and a client of it.
+func newTest(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" || r.URL.Query().Get("PublisherIdentifier") != string(testTenant) {
+			t.Errorf("call %s has no token or no publisher", r.URL)
+		}
+		h(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return clientOf(t, srv, func(context.Context, string) (string, error) { return "token-one", nil })
+}
+
+func clientOf(t *testing.T, srv *httptest.Server, bearer Bearer) *Client {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	c, err := New(Config{
+		Tenant: testTenant, API: srv.URL, Bearer: bearer, Bucket: NewBucket(6_000_000), Transport: NewTransport(pool), MaxBlob: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestContentFollowsPages(t *testing.T) {
+	t.Parallel()
+	c := newTest(t, func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("nextpage") == "" {
+			if q.Get("contentType") != "Audit.General" || q.Get("startTime") != "2026-03-02T10:00:00" || q.Get("endTime") != "2026-03-02T11:00:00" {
+				t.Errorf("query %s", r.URL.RawQuery)
+			}
+			w.Header().Set("NextPageUri", "https://"+r.Host+r.URL.Path+"?contenttype=Audit.General&nextpage=a$b")
+			_, _ = io.WriteString(w, `[{"contentUri":"https://x/1","contentId":"a$1","contentType":"Audit.General","contentCreated":"2026-03-02T10:07:33.120Z","contentExpiration":"2026-03-09T10:04:12.337Z"}]`)
+			return
+		}
+		_, _ = io.WriteString(w, `[{"contentUri":"https://x/2","contentId":"a$2","contentCreated":"2026-03-02T10:08:00","contentExpiration":""}]`)
+	})
+	var ids []string
+	start := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	err := c.Content(t.Context(), audit.General, start, start.Add(time.Hour), func(bs []audit.Blob) error {
+		for _, b := range bs {
+			ids = append(ids, b.ContentID)
+			if b.Expiration.Sub(b.Created) < 6*24*time.Hour {
+				t.Errorf("blob %s expires %s", b.ContentID, b.Expiration)
+			}
+		}
+		return nil
+	})
+	if err != nil || strings.Join(ids, " ") != "a$1 a$2" {
+		t.Errorf("ids %v, error %v", ids, err)
+	}
+}
+
+func TestHostileListings(t *testing.T) {
+	t.Parallel()
+	var stolen atomic.Int64
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
+	t.Cleanup(thief.Close)
+	entry := `{"contentUri":"https://x/1","contentId":"a","contentCreated":"2026-03-02T10:07:33.120Z"}`
+	tests := []struct {
+		name string
+		h    http.HandlerFunc
+		want error
+	}{
+		{"next page elsewhere", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("NextPageUri", thief.URL+"/x")
+			_, _ = io.WriteString(w, `[]`)
+		}, ErrForeignLink},
+		{"next page over http", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("NextPageUri", "http://"+r.Host+"/x")
+			_, _ = io.WriteString(w, `[]`)
+		}, ErrForeignLink},
+		{"next page with user info", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("NextPageUri", "https://a@"+r.Host+"/x")
+			_, _ = io.WriteString(w, `[]`)
+		}, ErrForeignLink},
+		{"pages in a circle", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("NextPageUri", "https://"+r.Host+r.URL.Path+"?nextpage=1")
+			_, _ = io.WriteString(w, `[]`)
+		}, ErrBadAnswer},
+		{"endless body", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := w.Write(bytes.Repeat([]byte(" "), 1<<20)); err != nil {
+					return
+				}
+			}
+		}, ErrTooLarge},
+		{"not JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }, ErrBadAnswer},
+		{"no id", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `[`+entry+`,{}]`) }, ErrBadAnswer},
+		{"bad time", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.ReplaceAll(`[`+entry+`]`, "2026", "9999"))
+		}, ErrBadAnswer},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newTest(t, tt.h)
+			err := c.Content(t.Context(), audit.General, time.Now().Add(-time.Hour), time.Now(), func([]audit.Blob) error { return nil })
+			if !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if stolen.Load() != 0 {
+			t.Error("a foreign host was called")
+		}
+	})
+}
+
+func TestRedirectsAndHeaders(t *testing.T) {
+	t.Parallel()
+	var stolen atomic.Int64
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
+	t.Cleanup(thief.Close)
+	c := newTest(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
+	})
+	if _, err := c.Subscriptions(t.Context()); ClassOf(err) != ClassConfig {
+		t.Errorf("redirect: %v", err)
+	}
+	if stolen.Load() != 0 {
+		t.Error("the redirect was followed")
+	}
+	c = newTest(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Large", strings.Repeat("x", 1<<20))
+		_, _ = io.WriteString(w, "[]")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := c.Subscriptions(ctx); err == nil {
+		t.Error("a header of 1 MB was accepted")
+	}
+}
+
+func TestFetch(t *testing.T) {
+	t.Parallel()
+	zipped := func(n int) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(bytes.Repeat([]byte("x"), n))
+		_ = z.Close()
+		return b.Bytes()
+	}
+	var calls atomic.Int64
+	c := newTest(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/a$b":
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(zipped(1000))
+		case "/bomb":
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(zipped(64 << 20))
+		case "/cut":
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "[{")
+		case "/flaky":
+			if calls.Add(1) < 3 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				_, _ = io.WriteString(w, "<html>busy</html>")
+				return
+			}
+			_, _ = io.WriteString(w, "[]")
+		case "/throttled":
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"error":{"code":"AF429","message":"Too many requests. Method=GetBlob"}}`)
+		}
+	})
+	base := c.c.base.String()
+	fetch := func(uri string) (int, error) {
+		var b bytes.Buffer
+		_, err := c.Fetch(t.Context(), audit.Blob{URI: uri}, &b)
+		return b.Len(), err
+	}
+	if n, err := fetch(base + "/a$b"); err != nil || n != 1000 {
+		t.Errorf("gzip: %d bytes, %v", n, err)
+	}
+	if n, err := fetch(base + "/bomb"); !errors.Is(err, ErrTooLarge) || n > 1<<20+1 {
+		t.Errorf("bomb: %d bytes, %v", n, err)
+	}
+	if _, err := fetch(base + "/cut"); !errors.Is(err, io.ErrUnexpectedEOF) || ClassOf(err) != ClassTransient {
+		t.Errorf("cut: %v", err)
+	}
+	if n, err := fetch(base + "/flaky"); err != nil || n != 2 {
+		t.Errorf("flaky: %d bytes, %v", n, err)
+	}
+	before := c.c.bucket.Rate()
+	if _, err := fetch(base + "/throttled"); ClassOf(err) != ClassThrottled {
+		t.Errorf("throttled: %v", err)
+	}
+	if after := c.c.bucket.Rate(); after > before*0.6 {
+		t.Errorf("rate went from %.0f to %.0f", before, after)
+	}
+	if _, err := fetch("https://192.0.2.1/x"); !errors.Is(err, ErrForeignLink) {
+		t.Errorf("foreign blob: %v", err)
+	}
+}
+
+func TestRefusedTokenIsReplacedOnce(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer second" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.WriteString(w, "[]")
+	}))
+	t.Cleanup(srv.Close)
+	next := map[string]string{"": "first", "first": "second"}
+	c := clientOf(t, srv, func(_ context.Context, refused string) (string, error) { return next[refused], nil })
+	if _, err := c.Subscriptions(t.Context()); err != nil {
+		t.Errorf("with a good second token: %v", err)
+	}
+	next["first"] = "third"
+	if _, err := c.Subscriptions(t.Context()); ClassOf(err) != ClassAuth {
+		t.Errorf("with a bad second token: %v", err)
+	}
+}
+
+func TestStartIsAlreadyOn(t *testing.T) {
+	t.Parallel()
+	code := "AF20024"
+	c := newTest(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			t.Errorf("method %s", r.Method)
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"error":{"code":%q,"message":"m"}}`, code)
+	})
+	if err := c.Start(t.Context(), audit.Exchange, nil); err != nil {
+		t.Errorf("already on: %v", err)
+	}
+	code = "AF20012"
+	err := c.Start(t.Context(), audit.Exchange, nil)
+	if ClassOf(err) != ClassTenant || !strings.Contains(RemedyOf(err), "licence") {
+		t.Errorf("class %s, remedy %q", ClassOf(err), RemedyOf(err))
+	}
+}
+
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		status int
+		body   string
+		want   Class
+	}{
+		{403, `{"error":{"code":"AF429"}}`, ClassThrottled},
+		{429, `<html>`, ClassThrottled},
+		{403, `{"error":{"code":"AF10001"}}`, ClassPermission},
+		{403, ``, ClassPermission},
+		{400, `{"error":{"code":"AF20023","message":"The subscription was disabled."}}`, ClassDisabled},
+		{500, `{"error":{"code":"AF50000"}}`, ClassTransient},
+		{400, `Microsoft.Office.Compliance.Audit.DataServiceException: Tenant x does not exist.`, ClassAuditOff},
+		{404, `gone`, ClassLost},
+		{410, `{"error":{"code":"AF20051"}}`, ClassLost},
+		{401, `no json`, ClassAuth},
+		{503, `<html>`, ClassTransient},
+		{302, ``, ClassConfig},
+		{400, `{"error":{"code":"AF99999"}}`, ClassTransient},
+	}
+	for _, tt := range tests {
+		e := newAPIError("op", tt.status, http.Header{}, []byte(tt.body), time.Now())
+		if e.Class != tt.want || e.Remedy == "" {
+			t.Errorf("%d %s: class %s, want %s; remedy %q", tt.status, tt.body, e.Class, tt.want, e.Remedy)
+		}
+	}
+}
+
+func TestRetryAfterIsBounded(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-3": 0, "99999999999": time.Hour, "x": 0, "NaN": 0,
+		now.Add(time.Minute).Format(http.TimeFormat): time.Minute, "Mon, 01 Jan 1990 00:00:00 GMT": 0,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {in}}, now); got != want {
+			t.Errorf("Retry-After %q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestBucketRate(t *testing.T) {
+	t.Parallel()
+	b := NewBucket(600) // 10 a second
+	now := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	b.now, b.last = func() time.Time { return now }, now
+	if w := b.reserve(); w <= 0 {
+		t.Error("a new bucket is not empty")
+	}
+	now = now.Add(time.Minute)
+	var waits time.Duration
+	for range 100 {
+		waits = b.reserve()
+	}
+	if waits < 9*time.Second || waits > 10*time.Second {
+		t.Errorf("the hundredth of 10 a second waits %s", waits)
+	}
+	b.Throttled(0)
+	b.Throttled(0) // the same moment
+	if r := b.Rate(); r != 300 {
+		t.Errorf("rate %.0f after a throttle, want 300", r)
+	}
+	now = now.Add(10 * time.Second)
+	if r := b.Rate(); r < 355 || r > 365 {
+		t.Errorf("rate %.0f ten seconds later, want 360", r)
+	}
+	for range 20 {
+		now = now.Add(2 * time.Second)
+		b.Throttled(time.Second)
+	}
+	if r := b.Rate(); r < 29 {
+		t.Errorf("rate %.1f fell below the floor", r)
+	}
+}
+
+func FuzzListing(f *testing.F) {
+	f.Add([]byte(`[{"contentUri":"https://x/1","contentId":"a","contentCreated":"2026-03-02T10:07:33.120Z"}]`))
+	f.Add([]byte(`[{"contentId":1}]`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		blobs, err := parseListing(in, testTenant, audit.General)
+		for _, b := range blobs {
+			if err != nil || b.ContentID == "" || b.Created.IsZero() || b.Expiration.Year() < 2000 {
+				t.Fatalf("blob %+v, error %v", b, err)
+			}
+		}
+	})
+}
+
+func FuzzErrorBody(f *testing.F) {
+	f.Add(500, []byte(`{"error":{"code":"AF50000","message":"x\u0000\ny"}}`), "3")
+	f.Fuzz(func(t *testing.T, status int, body []byte, after string) {
+		e := newAPIError("op", status, http.Header{"Retry-After": {after}}, body, time.Now())
+		if s := e.Error(); len(s) > 500 || strings.ContainsAny(s, "\n\r\x00\x1b") {
+			t.Fatalf("message %q", s)
+		}
+		if e.RetryAfter < 0 || e.RetryAfter > time.Hour {
+			t.Fatalf("wait %s", e.RetryAfter)
+		}
+	})
+}

@@ -1,0 +1,93 @@
+package msauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+)
+
+const maxCredentialFile = 1 << 20
+
+// credential reads the configured credential and a fingerprint of it that changes when its file does. Files are read again for
+// each sign-in, which happens about once an hour, so a rotated secret or certificate needs no restart.
+func (s *Source) credential() (confidential.Credential, string, error) {
+	switch {
+	case s.cfg.Secret != "":
+		return secretCredential([]byte(s.cfg.Secret))
+	case s.cfg.SecretFile != "":
+		raw, err := readFile(s.cfg.SecretFile)
+		if err != nil {
+			return confidential.Credential{}, "", err
+		}
+		return secretCredential(bytes.TrimSpace(raw))
+	case s.cfg.CertificateFile != "":
+		return s.certificate()
+	default:
+		path := s.cfg.FederatedTokenFile
+		if _, err := readFile(path); err != nil {
+			return confidential.Credential{}, "", err
+		}
+		return confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {
+			raw, err := readFile(path) // the platform replaces it every hour or so
+			return string(bytes.TrimSpace(raw)), err
+		}), "federated", nil
+	}
+}
+
+func secretCredential(secret []byte) (confidential.Credential, string, error) {
+	if len(secret) == 0 {
+		return confidential.Credential{}, "", &AuthError{Remedy: "the client secret is empty: put the secret's value into its file"}
+	}
+	c, err := confidential.NewCredFromSecret(string(secret))
+	if err != nil {
+		return c, "", &AuthError{Remedy: "the client secret cannot be used"}
+	}
+	return c, fingerprint(secret), nil
+}
+
+func (s *Source) certificate() (confidential.Credential, string, error) {
+	raw, err := readFile(s.cfg.CertificateFile)
+	if err != nil {
+		return confidential.Credential{}, "", err
+	}
+	const want = "want a PEM file with the certificate and its unencrypted PKCS #8 or PKCS #1 key " +
+		"(from a PFX: openssl pkcs12 -in app.pfx -nodes -out app.pem)"
+	certs, key, err := confidential.CertFromPEM(raw, "")
+	if err != nil {
+		return confidential.Credential{}, "", &AuthError{Remedy: fmt.Sprintf("certificate file %s: %s", s.cfg.CertificateFile, want)}
+	}
+	c, err := confidential.NewCredFromCert(certs, key)
+	if err != nil {
+		return c, "", &AuthError{Remedy: fmt.Sprintf("certificate file %s: the key does not fit the certificate; %s", s.cfg.CertificateFile, want)}
+	}
+	if expired := certs[0].NotAfter; s.now().After(expired) {
+		return c, "", &AuthError{Remedy: fmt.Sprintf("certificate file %s expired on %s: make a new one", s.cfg.CertificateFile, expired.Format("2006-01-02"))}
+	}
+	return c, fingerprint(raw), nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &AuthError{Remedy: "the credential's file must exist and be readable by this process", cause: err}
+	}
+	defer func() { _ = f.Close() }() // opened for reading
+	raw, err := io.ReadAll(io.LimitReader(f, maxCredentialFile+1))
+	if err != nil {
+		return nil, &AuthError{Remedy: "the credential's file cannot be read", cause: err}
+	}
+	if len(raw) > maxCredentialFile {
+		return nil, &AuthError{Remedy: fmt.Sprintf("credential file %s is larger than 1 MiB: wrong file?", path)}
+	}
+	return raw, nil
+}
+
+func fingerprint(b []byte) string {
+	sum := sha256.Sum256(b)
+	return string(sum[:])
+}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,8 +134,8 @@ func (b *Broker) Close() error {
 // unwind undoes what Open did, last step first.
 func (b *Broker) unwind() error {
 	var errs []error
-	for i := len(b.cleanup) - 1; i >= 0; i-- {
-		errs = append(errs, b.cleanup[i]())
+	for _, undo := range slices.Backward(b.cleanup) {
+		errs = append(errs, undo())
 	}
 	b.cleanup = nil
 	return errors.Join(errs...)

@@ -82,7 +82,7 @@ func createTopic(t *testing.T, cl *kgo.Client, topic string, configs map[string]
 	t.Helper()
 	set := map[string]*string{}
 	for k, v := range configs {
-		set[k] = kadm.StringPtr(v)
+		set[k] = new(v)
 	}
 	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 1, 1, set, topic); err != nil {
 		t.Fatalf("create topic: %v", err)

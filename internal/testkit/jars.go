@@ -23,6 +23,16 @@ const JarsEnv = "MILLRACE_KAFKA_JARS"
 // installHint says what brings a machine to run the tests on real brokers.
 const installHint = "install Java 17 or newer and Maven (Debian: apt-get install default-jre-headless maven), then run: make test-kafka"
 
+// FetchKafka makes sure that the jars of some versions are there, so that tests find them without asking the network.
+func FetchKafka(ctx context.Context, versions ...string) error {
+	for _, version := range versions {
+		if _, err := kafkaJars(ctx, version); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // kafkaJars returns a folder that holds the jars of a version of Apache Kafka, fetching them from Maven Central on first use. Processes
 // that ask at once wait for the first of them; a fetch that was cut off leaves nothing that looks complete.
 func kafkaJars(ctx context.Context, version string) (string, error) {

@@ -44,7 +44,7 @@ func goroutines() map[string]string {
 		buf = make([]byte, 2*len(buf))
 	}
 	stacks := map[string]string{}
-	for _, stack := range bytes.Split(buf, []byte("\n\n")) {
+	for stack := range bytes.SplitSeq(buf, []byte("\n\n")) {
 		id, _, _ := strings.Cut(string(stack), " [")
 		stacks[id] = string(stack)
 	}

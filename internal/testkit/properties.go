@@ -87,15 +87,17 @@ func (cfg KafkaConfig) saslProperties() map[string]string {
 	if !cfg.secured() {
 		return nil
 	}
-	plain := "org.apache.kafka.common.security.plain.PlainLoginModule required"
+	var plain strings.Builder
+	plain.WriteString("org.apache.kafka.common.security.plain.PlainLoginModule required")
 	users := cfg.users()
 	for _, name := range slices.Sorted(maps.Keys(users)) {
-		plain += fmt.Sprintf(" user_%s=\"%s\"", name, users[name])
+		fmt.Fprintf(&plain, " user_%s=\"%s\"", name, users[name])
 	}
+	plain.WriteByte(';')
 	const scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 	props := map[string]string{
 		"sasl.enabled.mechanisms":                             "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-		"listener.name.client.plain.sasl.jaas.config":         plain + ";",
+		"listener.name.client.plain.sasl.jaas.config":         plain.String(),
 		"listener.name.client.scram-sha-256.sasl.jaas.config": scram,
 		"listener.name.client.scram-sha-512.sasl.jaas.config": scram,
 	}

@@ -32,11 +32,15 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.IntVar(&cfg.Nodes, "nodes", 1, "number of brokers: 1 or 3")
 	flags.BoolVar(&cfg.ACL, "acl", false, "ask for SASL and authorize: "+testkit.AdminUser+" / "+testkit.AdminPassword+" may do everything, others nothing")
 	addrFile := flags.String("addr-file", "", "also write the addresses to this file, once the cluster serves")
+	fetch := flags.Bool("fetch", false, "only fetch the jars of all versions that the tests use")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
+	}
+	if *fetch {
+		return testkit.FetchKafka(ctx, testkit.KafkaNewest, testkit.KafkaOldest)
 	}
 	dir, err := os.MkdirTemp("", "millrace-kafka-")
 	if err != nil {

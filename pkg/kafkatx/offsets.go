@@ -1,0 +1,160 @@
+package kafkatx
+
+import (
+	"context"
+	"fmt"
+)
+
+// topicPartition names one partition.
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+const (
+	atStart = -2 // timestamps of ListOffsets: the first offset there is,
+	atEnd   = -1 // and the one after the last
+)
+
+// Offsets returns for each partition of a topic the first offset that is still there and the high watermark.
+func (c *Client) Offsets(ctx context.Context, topic string) (first, last []int64, err error) {
+	if _, err := c.Partitions(ctx, topic); err != nil {
+		return nil, nil, err
+	}
+	err = c.retry(ctx, "list offsets of "+topic, func() error {
+		t, err := c.topic(ctx, topic)
+		if err != nil {
+			return err
+		}
+		all := make([]int32, len(t.leaders))
+		for i := range all {
+			all[i] = int32(i)
+		}
+		// The start is asked for first: it only grows, so that first <= last holds however long this takes.
+		if first, err = c.listOffsets(ctx, topic, all, atStart, false); err != nil {
+			return err
+		}
+		last, err = c.listOffsets(ctx, topic, all, atEnd, false)
+		return err
+	})
+	return first, last, err
+}
+
+// bounds returns the first offset and the high watermark of one partition.
+func (c *Client) bounds(ctx context.Context, topic string, partition int32) (first, last int64, err error) {
+	err = c.retry(ctx, fmt.Sprintf("list offsets of %s, partition %d", topic, partition), func() error {
+		f, err := c.listOffsets(ctx, topic, []int32{partition}, atStart, false)
+		if err != nil {
+			return err
+		}
+		l, err := c.listOffsets(ctx, topic, []int32{partition}, atEnd, false)
+		if err != nil {
+			return err
+		}
+		first, last = f[0], l[0]
+		return nil
+	})
+	return first, last, err
+}
+
+// listOffsets asks the leaders of the partitions, once, for their offset at a time. stable asks for the last stable offset, not the
+// high watermark.
+func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int32, at int64, stable bool) ([]int64, error) {
+	byLeader := map[int32][]listOffsetsPartition{}
+	for _, p := range partitions {
+		node, err := c.leader(ctx, topic, p)
+		if err != nil {
+			return nil, err
+		}
+		byLeader[node] = append(byLeader[node], listOffsetsPartition{Index: p, LeaderEpoch: -1, Timestamp: at})
+	}
+	found := map[int32]int64{}
+	for node, ps := range byLeader {
+		req := &listOffsetsRequest{routed: routed{node}, ReplicaID: -1, Topics: []listOffsetsTopic{{Name: topic, Partitions: ps}}}
+		if stable {
+			req.IsolationLevel = 1
+		}
+		res, err := call[*listOffsetsResponse](ctx, c, requestTimeout, req)
+		if err != nil {
+			c.layout.suspect(topic)
+			return nil, err
+		}
+		for _, t := range res.Topics {
+			for _, p := range t.Partitions {
+				if err := codeError(p.ErrorCode); err != nil {
+					c.layout.suspect(topic)
+					return nil, fmt.Errorf("topic %s, partition %d: %w", topic, p.Index, err)
+				}
+				found[p.Index] = p.Offset
+			}
+		}
+	}
+	out := make([]int64, len(partitions))
+	for i, p := range partitions {
+		o, ok := found[p]
+		if !ok {
+			return nil, fmt.Errorf("topic %s, partition %d: no offset in the answer", topic, p)
+		}
+		out[i] = o
+	}
+	return out, nil
+}
+
+// committed is a group's committed offset; -1 = none.
+type committed map[topicPartition]int64
+
+// committedOffsets returns the stable committed offsets of a group: those of open transactions are waited for.
+func (c *Client) committedOffsets(ctx context.Context, group string, parts []topicPartition) (committed, error) {
+	topics := groupByTopic(parts, func(name string, ps []int32) offsetFetchTopic {
+		return offsetFetchTopic{Name: name, Partitions: ps}
+	})
+	out := committed{}
+	err := c.retry(ctx, "fetch committed offsets of "+group, func() error {
+		return c.atCoordinator(ctx, 0, group, func(node int32) error {
+			res, err := call[*offsetFetchResponse](ctx, c, requestTimeout, &offsetFetchRequest{
+				routed: routed{node}, GroupID: group, Topics: topics, RequireStable: true,
+			})
+			if err != nil {
+				return err
+			}
+			if err := codeError(res.ErrorCode); err != nil {
+				return err
+			}
+			for _, t := range res.Topics {
+				for _, p := range t.Partitions {
+					if err := codeError(p.ErrorCode); err != nil {
+						return fmt.Errorf("topic %s, partition %d: %w", t.Name, p.Index, err)
+					}
+					out[topicPartition{t.Name, p.Index}] = p.Offset
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		if _, ok := out[p]; !ok {
+			out[p] = -1
+		}
+	}
+	return out, nil
+}
+
+// groupByTopic builds the nested form that requests want: topics in order of appearance, each with its partitions.
+func groupByTopic[T any](parts []topicPartition, build func(topic string, partitions []int32) T) []T {
+	var order []string
+	byTopic := map[string][]int32{}
+	for _, p := range parts {
+		if _, ok := byTopic[p.topic]; !ok {
+			order = append(order, p.topic)
+		}
+		byTopic[p.topic] = append(byTopic[p.topic], p.partition)
+	}
+	out := make([]T, 0, len(order))
+	for _, name := range order {
+		out = append(out, build(name, byTopic[name]))
+	}
+	return out
+}

@@ -1,0 +1,123 @@
+package kafkatx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// fencedOften times within fencedWithin means that somebody else uses our transactional ids.
+	fencedOften  = 3
+	fencedWithin = time.Minute
+
+	// idleCommit is how long a number waits before it commits that it has passed markers and aborted records only. Retention would
+	// otherwise remove those, and the next start would take it for a loss.
+	idleCommit = 5 * time.Second
+)
+
+// owner runs one number.
+type owner struct {
+	s      *Stage
+	number int32
+	log    *slog.Logger
+	loaded *atomic.Bool
+}
+
+// run holds the number until taking ends. Every incarnation begins with nothing but what the cluster says. The error is fatal for the
+// process; what concerns this number only is dealt with here.
+func (o *owner) run(taking, working context.Context) error {
+	var fenced []time.Time
+	var b backoff
+	for taking.Err() == nil {
+		began := time.Now()
+		err := o.incarnation(taking, working)
+		o.loaded.Store(false)
+		switch {
+		case err == nil, taking.Err() != nil, working.Err() != nil:
+			return nil
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrRefused), errors.Is(err, ErrStaleMember):
+		default:
+			return err
+		}
+		o.log.Warn("starting the number over", "err", err)
+		// Only a member that the group still knows may fence others.
+		if o.s.m.confirm(taking) != nil {
+			return nil
+		}
+		if errors.Is(err, ErrFenced) {
+			now := time.Now()
+			for fenced = append(fenced, now); now.Sub(fenced[0]) > fencedWithin; fenced = fenced[1:] {
+				continue
+			}
+			if len(fenced) >= fencedOften {
+				return fmt.Errorf("fenced %d times within %v while the group says that the number is ours: another deployment uses the "+
+					"prefix %q on this cluster: give each its own: %w", len(fenced), fencedWithin, o.s.cfg.Prefix, err)
+			}
+		}
+		if time.Since(began) > time.Minute {
+			b = backoff{}
+		}
+		b.wait(taking, err)
+	}
+	return nil
+}
+
+// incarnation is the life of one producer epoch.
+func (o *owner) incarnation(taking, working context.Context) error {
+	began := time.Now()
+	cfg := &o.s.cfg
+	p, err := o.s.c.NewProducer(ProducerConfig{TransactionalID: cfg.transactionalID(o.number), Timeout: cfg.TxnTimeout, Codec: cfg.Codec})
+	if err != nil {
+		return err
+	}
+	// Fenced: whoever had the number can commit nothing any more, and what they left open is aborted.
+	if err := p.Init(taking); err != nil {
+		return err
+	}
+	parts := make([]topicPartition, len(o.s.topics))
+	for i, t := range o.s.topics {
+		parts[i] = topicPartition{t, o.number}
+	}
+	// Stable: these offsets are those of the last transaction that was committed.
+	at, err := o.s.c.committedOffsets(taking, cfg.group(), parts)
+	if err != nil {
+		return err
+	}
+	inc := &incarnation{owner: o, p: p, committed: at}
+	if err := inc.admit(working, taking); err != nil {
+		return err
+	}
+	if len(cfg.Inputs) > 0 {
+		inc.in = o.s.f.open(inc.committed, 2*cfg.MaxBatchBytes) // reads ahead while the state is loaded
+		defer inc.in.close()
+	}
+	h, err := cfg.New(o.number)
+	if err != nil {
+		return fmt.Errorf("make handler: %w", err)
+	}
+	defer h.Close()
+	if cfg.StateTopic != "" {
+		if inc.stateNext, err = o.s.c.readState(taking, cfg.StateTopic, o.number, h.Load); err != nil {
+			return fmt.Errorf("load state: %w", err)
+		}
+	}
+	// Loaded: the handler's memory is that of the last committed transaction.
+	o.loaded.Store(true)
+	o.s.c.metrics.handover.WithLabelValues(cfg.Name).Observe(time.Since(began).Seconds())
+	o.log.Info("number loaded", "elapsed", time.Since(began))
+	switch h := h.(type) {
+	case Processor:
+		if len(cfg.Inputs) > 0 {
+			return inc.process(taking, working, h)
+		}
+	case Feeder:
+		if len(cfg.Inputs) == 0 {
+			return inc.feed(taking, working, h)
+		}
+	}
+	return fmt.Errorf("handler of type %T: want a Processor for a stage with inputs, a Feeder for one without", h)
+}

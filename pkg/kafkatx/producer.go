@@ -1,0 +1,345 @@
+package kafkatx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ProducerConfig describes a transactional producer.
+type ProducerConfig struct {
+	TransactionalID string
+	Timeout         time.Duration // after which the broker aborts a transaction that nobody ends; default 60 s
+	Codec           string        // none, gzip, snappy, lz4, zstd; default zstd
+	MaxBatchBytes   int           // compressed size of a batch of more than one record; default 900 KiB, below Kafka's default limit
+}
+
+// GroupSession is a membership in a consumer group, under which offsets are committed.
+type GroupSession struct {
+	Group      string
+	Member     string
+	Generation int32
+}
+
+// Offset is a position to commit: the offset of the next record to read.
+type Offset struct {
+	Topic     string
+	Partition int32
+	Next      int64
+}
+
+// Producer is a transactional producer: Init once, then any number of transactions, each of which is Produce and SendOffsets calls
+// followed by Commit or Abort; the first of them opens it. It is not safe for concurrent use.
+//
+// Whenever an answer was lost, the next transaction begins with a new epoch (KIP-360), so that a request that is still on its way
+// somewhere cannot take part in a transaction that it does not belong to.
+type Producer struct {
+	c    *Client
+	cfg  ProducerConfig
+	kind codec
+
+	id        int64
+	epoch     int16
+	sequences map[topicPartition]int32 // of the next record, for the current epoch
+	open      bool                     // the coordinator may know of a transaction of ours
+	suspect   bool                     // an answer was lost in this epoch
+	added     map[topicPartition]struct{}
+	group     string // whose offsets are part of the open transaction
+	buf       buffers
+}
+
+// NewProducer makes a producer. It does no I/O.
+func (c *Client) NewProducer(cfg ProducerConfig) (*Producer, error) {
+	kind, err := parseCodec(cfg.Codec)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.TransactionalID == "" {
+		return nil, errors.New("producer: no transactional id")
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 60 * time.Second
+	}
+	if cfg.MaxBatchBytes <= 0 {
+		cfg.MaxBatchBytes = 900 << 10
+	}
+	return &Producer{
+		c: c, cfg: cfg, kind: kind, id: -1, epoch: -1,
+		sequences: map[topicPartition]int32{}, added: map[topicPartition]struct{}{}, buf: buffers{rawLimit: cfg.MaxBatchBytes},
+	}, nil
+}
+
+// Init fences every other producer with the same transactional id and aborts what it left open. It returns when that is done.
+func (p *Producer) Init(ctx context.Context) error {
+	return p.init(ctx, -1, -1)
+}
+
+// bump gets a new epoch for the same incarnation, and aborts what is open. Unlike Init it fails if someone has fenced us.
+func (p *Producer) bump(ctx context.Context) error {
+	return p.init(ctx, p.id, p.epoch)
+}
+
+func (p *Producer) init(ctx context.Context, id int64, epoch int16) error {
+	var res *initProducerResponse
+	err := p.c.retry(ctx, "init_producer "+p.cfg.TransactionalID, func() error {
+		return p.atCoordinator(ctx, func(node int32) (err error) {
+			res, err = call[*initProducerResponse](ctx, p.c, requestTimeout, &initProducerRequest{
+				routed: routed{node}, TransactionalID: p.cfg.TransactionalID, TimeoutMs: int32(p.cfg.Timeout.Milliseconds()),
+				ProducerID: id, ProducerEpoch: epoch,
+			})
+			if err != nil {
+				return err
+			}
+			return codeError(res.ErrorCode)
+		})
+	})
+	if err != nil {
+		return p.mark(err)
+	}
+	p.id, p.epoch = res.ProducerID, res.ProducerEpoch
+	p.open, p.suspect = false, false
+	clear(p.sequences)
+	p.reset()
+	return nil
+}
+
+func (p *Producer) reset() {
+	clear(p.added)
+	p.group = ""
+}
+
+// atCoordinator calls f at the transaction coordinator and remembers if its answer was lost.
+func (p *Producer) atCoordinator(ctx context.Context, f func(node int32) error) error {
+	return p.c.atCoordinator(ctx, 1, p.cfg.TransactionalID, func(node int32) error {
+		return p.watch(f(node))
+	})
+}
+
+// watch remembers that an answer was lost.
+func (p *Producer) watch(err error) error {
+	if err != nil && lost(err) {
+		p.suspect = true
+	}
+	return err
+}
+
+// mark adds to an error the sentinel that says what has to be done.
+func (p *Producer) mark(err error) error {
+	switch classify(err) {
+	case classFenced:
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	case classMember:
+		return fmt.Errorf("%w: %w", ErrStaleMember, err)
+	case classAbort, classRetry, classBusy: // the last two: given up because the context ended
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case classFatal:
+	}
+	return err
+}
+
+// begin makes sure that a transaction can be opened.
+func (p *Producer) begin(ctx context.Context) error {
+	if p.id < 0 {
+		return errors.New("producer used before Init")
+	}
+	if p.open || !p.suspect {
+		return nil
+	}
+	return p.bump(ctx)
+}
+
+// Produce writes records into the open transaction and waits until all are acknowledged. It returns their offsets in the same order;
+// -1 stands for a record that is known to be written but whose offset the broker did not repeat.
+func (p *Producer) Produce(ctx context.Context, recs []Record) ([]int64, error) {
+	if len(recs) == 0 {
+		return nil, nil
+	}
+	if err := p.begin(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	groups, err := p.encode(recs, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.addPartitions(ctx, groups); err != nil {
+		return nil, err
+	}
+	offsets := make([]int64, len(recs))
+	err = p.deliver(ctx, groups, offsets)
+	p.buf.release(p.suspect)
+	if err != nil {
+		return nil, err
+	}
+	return offsets, nil
+}
+
+// addPartitions makes partitions part of the transaction, as has to happen before they are written to.
+func (p *Producer) addPartitions(ctx context.Context, groups []*group) error {
+	var missing []topicPartition
+	for _, g := range groups {
+		if _, ok := p.added[g.tp]; !ok {
+			missing = append(missing, g.tp)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	topics := groupByTopic(missing, func(name string, ps []int32) addPartitionsTopic {
+		return addPartitionsTopic{Name: name, Partitions: ps}
+	})
+	p.open = true // from the moment of sending
+	err := p.c.retry(ctx, "add_partitions "+p.cfg.TransactionalID, func() error {
+		return p.atCoordinator(ctx, func(node int32) error {
+			res, err := call[*addPartitionsResponse](ctx, p.c, requestTimeout, &addPartitionsRequest{
+				routed: routed{node}, TransactionalID: p.cfg.TransactionalID, ProducerID: p.id, ProducerEpoch: p.epoch, Topics: topics,
+			})
+			if err != nil {
+				return err
+			}
+			return firstError(res.Topics)
+		})
+	})
+	if err != nil {
+		return p.mark(err)
+	}
+	for _, tp := range missing {
+		p.added[tp] = struct{}{}
+	}
+	return nil
+}
+
+// firstError returns the gravest error of an answer by partition: one that must not be tried again before one that may be.
+func firstError(topics []addedPartitionTopic) error {
+	var worst error
+	for _, t := range topics {
+		for _, q := range t.Partitions {
+			err := codeError(q.ErrorCode)
+			if err == nil || q.ErrorCode == 55 { // not attempted, because of another partition's error
+				continue
+			}
+			if worst == nil || classify(err) > classify(worst) {
+				worst = fmt.Errorf("topic %s, partition %d: %w", t.Name, q.Index, err)
+			}
+		}
+	}
+	return worst
+}
+
+// SendOffsets makes consumer offsets part of the transaction, under the membership of s: they take effect if the transaction is
+// committed, and the group's coordinator refuses them (ErrStaleMember) if the group has moved on.
+func (p *Producer) SendOffsets(ctx context.Context, s GroupSession, offsets []Offset) error {
+	if len(offsets) == 0 {
+		return nil
+	}
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	if p.group != s.Group {
+		p.open = true
+		err := p.c.retry(ctx, "add_offsets "+p.cfg.TransactionalID, func() error {
+			return p.atCoordinator(ctx, func(node int32) error {
+				res, err := call[*addOffsetsResponse](ctx, p.c, requestTimeout, &addOffsetsRequest{
+					routed: routed{node}, TransactionalID: p.cfg.TransactionalID, ProducerID: p.id, ProducerEpoch: p.epoch, GroupID: s.Group,
+				})
+				if err != nil {
+					return err
+				}
+				return codeError(res.ErrorCode)
+			})
+		})
+		if err != nil {
+			return p.mark(err)
+		}
+		p.group = s.Group
+	}
+	return p.commitOffsets(ctx, s, offsets)
+}
+
+func (p *Producer) commitOffsets(ctx context.Context, s GroupSession, offsets []Offset) error {
+	next := make(map[topicPartition]int64, len(offsets))
+	parts := make([]topicPartition, len(offsets))
+	for i, o := range offsets {
+		parts[i] = topicPartition{o.Topic, o.Partition}
+		next[parts[i]] = o.Next
+	}
+	topics := groupByTopic(parts, func(name string, ps []int32) txnOffsetsTopic {
+		t := txnOffsetsTopic{Name: name}
+		for _, q := range ps {
+			t.Partitions = append(t.Partitions, txnOffset{Index: q, Offset: next[topicPartition{name, q}], LeaderEpoch: -1})
+		}
+		return t
+	})
+	err := p.c.retry(ctx, "commit_offsets "+s.Group, func() error {
+		return p.c.atCoordinator(ctx, 0, s.Group, func(node int32) error {
+			res, err := call[*txnOffsetCommitResponse](ctx, p.c, requestTimeout, &txnOffsetCommitRequest{
+				routed: routed{node}, TransactionalID: p.cfg.TransactionalID, GroupID: s.Group, ProducerID: p.id, ProducerEpoch: p.epoch,
+				GenerationID: s.Generation, MemberID: s.Member, Topics: topics,
+			})
+			if err != nil {
+				return p.watch(err)
+			}
+			return p.watch(firstError(res.Topics))
+		})
+	})
+	if err != nil {
+		return p.mark(err)
+	}
+	return nil
+}
+
+// Commit commits the open transaction; without one it does nothing. nil: everything in it is visible, now or in a moment. ErrRefused:
+// nothing is, abort. ErrFenced, ErrUnknownOutcome: see there. After any other error nothing is visible, and will not be.
+func (p *Producer) Commit(ctx context.Context) error {
+	if !p.open {
+		return nil
+	}
+	unanswered := false
+	err := p.c.retry(ctx, "commit "+p.cfg.TransactionalID, func() error {
+		err := p.end(ctx, true)
+		unanswered = unanswered || err != nil && lost(err)
+		return err
+	})
+	switch {
+	case err == nil:
+		p.open = false
+		p.reset()
+		return nil
+	case unanswered: // one of the tries may have succeeded, whatever was said to the others
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	return p.mark(err)
+}
+
+// Abort aborts the open transaction; without one it does nothing. If it fails, Init or another producer's Init does it.
+func (p *Producer) Abort(ctx context.Context) error {
+	if !p.open {
+		return nil
+	}
+	err := p.c.retry(ctx, "abort "+p.cfg.TransactionalID, func() error { return p.end(ctx, false) })
+	switch {
+	case err == nil:
+		p.open = false
+		p.reset()
+		return nil
+	case classify(err) == classAbort: // no transaction of that kind there: a new epoch leaves no doubt
+		return p.bump(ctx)
+	}
+	return p.mark(err)
+}
+
+func (p *Producer) end(ctx context.Context, commit bool) error {
+	return p.atCoordinator(ctx, func(node int32) error {
+		res, err := call[*endTxnResponse](ctx, p.c, requestTimeout, &endTxnRequest{
+			routed: routed{node}, TransactionalID: p.cfg.TransactionalID, ProducerID: p.id, ProducerEpoch: p.epoch, Commit: commit,
+		})
+		if err != nil {
+			return err
+		}
+		return codeError(res.ErrorCode)
+	})
+}

@@ -61,9 +61,6 @@ type App struct {
 	DisplayName string
 	Publisher   string
 	Verified    string // name of the verified publisher; empty = not verified
-	Permission  string // high, medium, low; empty = unknown
-	Consent     string // who may consent or consented; empty = unknown
-	Enabled     Flag
 }
 
 // claim is one user's right to a name. Several users may claim one name (a mail address of one can be the principal name of

@@ -92,19 +92,19 @@ func (d Databases) Lookup(a netip.Addr) Place {
 	if d.Operator != nil {
 		var rec operatorRecord
 		if err := d.Operator.reader.Lookup(a).Decode(&rec); err == nil {
-			p.Number, p.Operator = rec.Number, rec.Organization
+			p.Number, p.Operator = rec.Number, strings.ToValidUTF8(rec.Organization, "")
 		}
 	}
 	return p
 }
 
 func (r *locationRecord) location() Location {
-	l := Location{City: r.City.Names.English}
+	l := Location{City: strings.ToValidUTF8(r.City.Names.English, "")}
 	if IsCountry(r.Country.Code) {
 		l.Country = r.Country.Code
 	}
 	if len(r.Subdivisions) > 0 && l.Country != "" && r.Subdivisions[0].Code != "" {
-		l.Region = l.Country + "-" + r.Subdivisions[0].Code // ISO 3166-2, as OCSF asks
+		l.Region = l.Country + "-" + strings.ToValidUTF8(r.Subdivisions[0].Code, "") // ISO 3166-2, as OCSF asks
 	}
 	if lat, long := r.Location.Latitude, r.Location.Longitude; lat != nil && long != nil && OnEarth(*lat, *long) {
 		l.Latitude, l.Longitude, l.Precise = *lat, *long, true

@@ -38,6 +38,7 @@ type User struct {
 	DisplayName       string
 	Department        string
 	JobTitle          string
+	OfficeLocation    string
 	ManagerID         string
 	UserType          string // Member or Guest
 	Enabled           Flag

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"millrace/enricher/internal/network/mmdbtest"
 )
 
 func prefixes(t testing.TB, list ...string) []netip.Prefix {
@@ -226,12 +228,12 @@ func (f *memoryFile) Read() ([]byte, error) {
 
 func TestGeo(t *testing.T) {
 	t.Parallel()
-	place := object("country", object("iso_code", "NL"), "city", object("names", object("en", "Utrecht")),
-		"subdivisions", []any{object("iso_code", "UT")}, "location", object("latitude", 52.09, "longitude", 5.12))
-	located := &memoryFile{stamp: "1", data: mmdb(t, "Test-City", 7, map[string]any{"203.0.113.0/24": place, "10.0.0.0/8": place})}
-	operator := &memoryFile{stamp: "1", data: mmdb(t, "Test-ASN", 8, map[string]any{
-		"203.0.113.0/25":  object("autonomous_system_number", uint32(64500), "autonomous_system_organization", "Example Networks"),
-		"198.51.100.0/24": object("autonomous_system_number", "no number"),
+	place := mmdbtest.Object("country", mmdbtest.Object("iso_code", "NL"), "city", mmdbtest.Object("names", mmdbtest.Object("en", "Utrecht")),
+		"subdivisions", []any{mmdbtest.Object("iso_code", "UT")}, "location", mmdbtest.Object("latitude", 52.09, "longitude", 5.12))
+	located := &memoryFile{stamp: "1", data: mmdbtest.Build(t, "Test-City", 7, map[string]any{"203.0.113.0/24": place, "10.0.0.0/8": place})}
+	operator := &memoryFile{stamp: "1", data: mmdbtest.Build(t, "Test-ASN", 8, map[string]any{
+		"203.0.113.0/25":  mmdbtest.Object("autonomous_system_number", uint32(64500), "autonomous_system_organization", "Example Networks"),
+		"198.51.100.0/24": mmdbtest.Object("autonomous_system_number", "no number"),
 	})}
 	g, err := NewGeo(located, operator)
 	if err != nil {
@@ -259,7 +261,7 @@ func TestGeo(t *testing.T) {
 
 func TestGeoFollowsItsFiles(t *testing.T) {
 	t.Parallel()
-	file := &memoryFile{stamp: "1", data: mmdb(t, "Test-City", 1, map[string]any{"203.0.113.0/24": object("country", object("iso_code", "NL"))})}
+	file := &memoryFile{stamp: "1", data: mmdbtest.Build(t, "Test-City", 1, map[string]any{"203.0.113.0/24": mmdbtest.Object("country", mmdbtest.Object("iso_code", "NL"))})}
 	g, err := NewGeo(file, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +283,7 @@ func TestGeoFollowsItsFiles(t *testing.T) {
 	if got := g.Databases().Version(); got != "Test-City@1" {
 		t.Errorf("after a bad replacement: version %q", got)
 	}
-	file.set("3", mmdb(t, "Test-City", 2, map[string]any{"203.0.113.0/24": object("country", object("iso_code", "BE"))}), nil)
+	file.set("3", mmdbtest.Build(t, "Test-City", 2, map[string]any{"203.0.113.0/24": mmdbtest.Object("country", mmdbtest.Object("iso_code", "BE"))}), nil)
 	for deadline := time.Now().Add(30 * time.Second); g.Databases().Version() != "Test-City@2"; {
 		if time.Now().After(deadline) {
 			t.Fatal("the new file was never used")
@@ -307,7 +309,7 @@ func TestNewGeoRefusesBadFiles(t *testing.T) {
 }
 
 func FuzzOpenDatabase(f *testing.F) {
-	f.Add(mmdb(f, "Test-City", 1, map[string]any{"203.0.113.0/24": object("country", object("iso_code", "NL"))}), "203.0.113.1")
+	f.Add(mmdbtest.Build(f, "Test-City", 1, map[string]any{"203.0.113.0/24": mmdbtest.Object("country", mmdbtest.Object("iso_code", "NL"))}), "203.0.113.1")
 	f.Fuzz(func(_ *testing.T, data []byte, addr string) {
 		db, err := OpenDatabase(data)
 		a, aerr := netip.ParseAddr(addr)

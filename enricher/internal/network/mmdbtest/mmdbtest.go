@@ -1,4 +1,5 @@
-package network
+// Package mmdbtest writes small MMDB files for tests.
+package mmdbtest
 
 import (
 	"bytes"
@@ -9,25 +10,30 @@ import (
 	"testing"
 )
 
-// pair and object keep the order of a map's members, so that a database is the same bytes each time.
-type pair struct {
-	key   string
-	value any
+// Pair is a member of a map.
+type Pair struct {
+	Key   string
+	Value any
 }
 
-func object(kv ...any) []pair {
-	var out []pair
+// Object makes a map from alternating keys and values. Its order is kept, so that a database is the same bytes each time.
+func Object(kv ...any) []Pair {
+	var out []Pair
 	for i := 0; i < len(kv); i += 2 {
-		out = append(out, pair{kv[i].(string), kv[i+1]})
+		key, _ := kv[i].(string)
+		out = append(out, Pair{key, kv[i+1]})
 	}
 	return out
 }
 
-// mmdb writes a small IPv4 database of 24-bit records (MaxMind DB file format specification 2.0).
-func mmdb(t testing.TB, kind string, epoch uint64, networks map[string]any) []byte {
+// node is one bit of an address. Each side is another node (≥ 0), empty, or −2−offset of a value in the data section.
+type node [2]int
+
+const empty = -1
+
+// Build writes a small IPv4 database of 24-bit records (MaxMind DB file format specification 2.0).
+func Build(t testing.TB, kind string, epoch uint64, networks map[string]any) []byte {
 	t.Helper()
-	const empty = -1
-	type node [2]int // ≥ 0: another node, empty, or −2−offset of a value in the data section
 	tree := []node{{empty, empty}}
 	var data bytes.Buffer
 	var keys []string
@@ -39,7 +45,7 @@ func mmdb(t testing.TB, kind string, epoch uint64, networks map[string]any) []by
 		p := netip.MustParsePrefix(k)
 		at, bits := 0, p.Addr().As4()
 		value := -2 - data.Len()
-		mmdbValue(t, &data, networks[k])
+		writeValue(t, &data, networks[k])
 		for i := range p.Bits() {
 			side := int(bits[i/8]>>(7-i%8)) & 1
 			if i == p.Bits()-1 {
@@ -68,13 +74,13 @@ func mmdb(t testing.TB, kind string, epoch uint64, networks map[string]any) []by
 	out.Write(make([]byte, 16))
 	out.Write(data.Bytes())
 	out.WriteString("\xab\xcd\xefMaxMind.com")
-	mmdbValue(t, &out, object("binary_format_major_version", uint16(2), "binary_format_minor_version", uint16(0), "build_epoch", epoch,
+	writeValue(t, &out, Object("binary_format_major_version", uint16(2), "binary_format_minor_version", uint16(0), "build_epoch", epoch,
 		"database_type", kind, "ip_version", uint16(4), "node_count", uint32(len(tree)), "record_size", uint16(24),
-		"languages", []any{"en"}, "description", object("en", "made by a test")))
+		"languages", []any{"en"}, "description", Object("en", "made by a test")))
 	return out.Bytes()
 }
 
-func mmdbValue(t testing.TB, out *bytes.Buffer, v any) {
+func writeValue(t testing.TB, out *bytes.Buffer, v any) {
 	t.Helper()
 	control := func(kind, size int) {
 		if kind > 7 {
@@ -107,13 +113,13 @@ func mmdbValue(t testing.TB, out *bytes.Buffer, v any) {
 	case []any:
 		control(11, len(v))
 		for _, x := range v {
-			mmdbValue(t, out, x)
+			writeValue(t, out, x)
 		}
-	case []pair:
+	case []Pair:
 		control(7, len(v))
 		for _, p := range v {
-			mmdbValue(t, out, p.key)
-			mmdbValue(t, out, p.value)
+			writeValue(t, out, p.Key)
+			writeValue(t, out, p.Value)
 		}
 	default:
 		t.Fatalf("no MMDB type for %T", v)

@@ -3,6 +3,7 @@ package tenant
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"sort"
 	"strconv"
@@ -201,24 +202,24 @@ func (t *Tenant) list(typ int) []descriptor {
 	return t.lists[typ]
 }
 
-// List returns the descriptors of one content type with from <= Created < to that are visible at now, in order of creation.
+// Each walks the descriptors of one content type with from <= Created < to that are visible at now, in order of creation.
 // An unknown content type has none.
-func (t *Tenant) List(contentType string, from, to, now time.Time) []Descriptor {
-	typ := typeIndex(contentType)
-	if typ < 0 {
-		return nil
-	}
-	t.extend(now)
-	list := t.list(typ)
-	lo, hi, at := from.UnixMilli(), to.UnixMilli(), now.UnixMilli()
-	i := sort.Search(len(list), func(i int) bool { return list[i].created >= lo })
-	var out []Descriptor
-	for ; i < len(list) && list[i].created < hi; i++ {
-		if list[i].created+int64(list[i].lag) <= at {
-			out = append(out, t.describe(typ, i))
+func (t *Tenant) Each(contentType string, from, to, now time.Time) iter.Seq[Descriptor] {
+	return func(yield func(Descriptor) bool) {
+		typ := typeIndex(contentType)
+		if typ < 0 {
+			return
+		}
+		t.extend(now)
+		list := t.list(typ)
+		lo, hi, at := from.UnixMilli(), to.UnixMilli(), now.UnixMilli()
+		i := sort.Search(len(list), func(i int) bool { return list[i].created >= lo })
+		for ; i < len(list) && list[i].created < hi; i++ {
+			if list[i].created+int64(list[i].lag) <= at && !yield(t.describe(typ, i)) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // Find returns the descriptor of a content id, if the tenant has such a blob at now.

@@ -57,14 +57,20 @@ type Config struct {
 	ExpireAfter time.Duration
 }
 
+// ID returns the directory's GUID: TenantID, or the one that the seed gives.
+func (c Config) ID() string {
+	if c.TenantID != "" {
+		return c.TenantID
+	}
+	return newGUID(c.Seed, saltTenant).String()
+}
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Origin.IsZero() {
 		return c, errors.New("tenant: Origin is required")
 	}
 	c.Origin = c.Origin.UTC().Truncate(time.Second)
-	if c.TenantID == "" {
-		c.TenantID = newGUID(c.Seed, saltTenant).String()
-	}
+	c.TenantID = c.ID()
 	if c.Records == 0 {
 		c.Records = DefaultRecords
 	}
@@ -154,3 +160,21 @@ func (t *Tenant) Groups() []Group { return t.groups }
 
 // DomainNames returns the managed domains, the initial one first.
 func (t *Tenant) DomainNames() []string { return t.domains }
+
+// Application is a service principal of the directory.
+type Application struct {
+	AppID     string
+	ObjectID  string
+	Name      string
+	Publisher string
+	Verified  bool
+}
+
+// Applications returns the service principals.
+func (t *Tenant) Applications() []Application {
+	out := make([]Application, 0, len(t.apps))
+	for i, a := range t.apps {
+		out = append(out, Application{AppID: a.id, ObjectID: a.object.String(), Name: a.name, Publisher: a.vendor, Verified: a.own || i%2 == 0})
+	}
+	return out
+}

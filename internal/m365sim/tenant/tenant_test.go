@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 )
@@ -120,8 +121,8 @@ func BenchmarkRender(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ds := tn.List(General, origin.Add(-4*24*time.Hour), origin, origin)
-	ds = append(ds, tn.List(Exchange, origin.Add(-4*24*time.Hour), origin, origin)...)
+	ds := slices.Collect(tn.Each(General, origin.Add(-4*24*time.Hour), origin, origin))
+	ds = slices.AppendSeq(ds, tn.Each(Exchange, origin.Add(-4*24*time.Hour), origin, origin))
 	var buf Buffer
 	n, size, i := 0, 0, 0
 	for b.Loop() {

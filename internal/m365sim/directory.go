@@ -1,0 +1,315 @@
+package m365sim
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"millrace/internal/m365sim/tenant"
+)
+
+// changeEvery is how often something changes in the directory after the tenant's origin.
+const changeEvery = 10 * time.Minute
+
+// change is what the directory looks like for one user after some of the scheduled changes.
+type change struct {
+	at       int64 // Unix seconds of the last one
+	jobTitle string
+	disabled bool
+}
+
+// changes returns, by index of user, the changes up to now. They follow from the clock alone, so they survive a restart.
+func changes(t *tenant.Tenant, now time.Time) map[int]change {
+	out := map[int]change{}
+	n := int(now.Sub(t.Config().Origin) / changeEvery)
+	users := len(t.Users())
+	for k := 1; k <= n; k++ {
+		i := (k*7919 + int(t.Config().Seed%1000)) % users //nolint:gosec // G115: below 1000
+		c := out[i]
+		c.at = t.Config().Origin.Add(time.Duration(k) * changeEvery).Unix()
+		c.jobTitle = fmt.Sprintf("Associate %d", k)
+		if k%6 == 0 {
+			c.disabled = !c.disabled
+		}
+		out[i] = c
+	}
+	return out
+}
+
+func userObject(u *tenant.User, c change) map[string]any {
+	o := map[string]any{
+		"id": u.ID, "userPrincipalName": u.UPN, "mail": orNull(u.Mail), "displayName": u.DisplayName, "givenName": u.GivenName, "surname": u.Surname,
+		"jobTitle": orNull(u.JobTitle), "department": u.Department, "officeLocation": u.Office, "usageLocation": u.Country,
+		"accountEnabled": u.Enabled != c.disabled, "userType": "Member", "createdDateTime": u.Created.Format(time.RFC3339),
+		"onPremisesSyncEnabled": nil, "assignedLicenses": []any{}, "manager": nil, "proxyAddresses": []string{"SMTP:" + u.Mail},
+	}
+	if c.jobTitle != "" {
+		o["jobTitle"] = c.jobTitle
+	}
+	if u.Guest {
+		o["userType"] = "Guest"
+	}
+	if u.OnPremisesSynced {
+		o["onPremisesSyncEnabled"] = true
+	}
+	if u.Licensed {
+		o["assignedLicenses"] = []any{map[string]any{"skuId": skuE5, "disabledPlans": []string{}}}
+	}
+	if u.ManagerID != "" {
+		o["manager"] = map[string]any{"@odata.type": "#microsoft.graph.user", "id": u.ManagerID}
+	} else {
+		delete(o, "manager")
+	}
+	return o
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func (s *Server) usersDelta(c *graphCall) (any, error) {
+	cur, err := c.deltaRound("users")
+	if err != nil {
+		return nil, err
+	}
+	changed := changes(c.tenant, time.Unix(cur.At, 0))
+	var objects []map[string]any
+	users := c.tenant.Users()
+	for i := range users {
+		if ch := changed[i]; cur.Since == 0 || ch.at > cur.Since {
+			objects = append(objects, userObject(&users[i], ch))
+		}
+	}
+	return c.deltaPage(cur, "users", objects)
+}
+
+// usersList is the plain listing, with $top and $skiptoken.
+func (s *Server) usersList(c *graphCall) (any, error) {
+	offset, err := strconv.Atoi(c.r.URL.Query().Get("$skiptoken"))
+	if err != nil || offset < 0 {
+		offset = 0
+	}
+	users, changed := c.tenant.Users(), changes(c.tenant, c.now)
+	offset = min(offset, len(users))
+	to := min(offset+c.pageSize(), len(users))
+	page := make([]map[string]any, 0, to-offset)
+	for i := offset; i < to; i++ {
+		page = append(page, userObject(&users[i], changed[i]))
+	}
+	out := map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#users", "value": page}
+	if to < len(users) {
+		out["@odata.nextLink"] = base(c.r) + c.r.URL.Path + "?$top=" + strconv.Itoa(c.pageSize()) + "&$skiptoken=" + strconv.Itoa(to)
+	}
+	return out, nil
+}
+
+func (s *Server) groupsDelta(c *graphCall) (any, error) {
+	cur, err := c.deltaRound("groups")
+	if err != nil {
+		return nil, err
+	}
+	var objects []map[string]any
+	if cur.Since == 0 {
+		for _, g := range c.tenant.Groups() {
+			objects = append(objects, groupObject(g))
+		}
+	}
+	return c.deltaPage(cur, "groups", objects)
+}
+
+func groupObject(g tenant.Group) map[string]any {
+	members := make([]map[string]any, 0, len(g.Members))
+	for _, m := range g.Members {
+		members = append(members, map[string]any{"@odata.type": "#microsoft.graph.user", "id": m})
+	}
+	o := map[string]any{
+		"id": g.ID, "displayName": g.DisplayName, "description": g.Description, "mail": orNull(g.Mail), "mailEnabled": g.Unified,
+		"securityEnabled": g.Security, "groupTypes": []string{}, "createdDateTime": g.Created.Format(time.RFC3339), "visibility": "Private", "members@delta": members,
+	}
+	if g.Unified {
+		o["groupTypes"] = []string{"Unified"}
+	}
+	return o
+}
+
+func (s *Server) groupMembers(c *graphCall) (any, error) {
+	for _, g := range c.tenant.Groups() {
+		if g.ID != strings.ToLower(c.r.PathValue("id")) {
+			continue
+		}
+		value := make([]map[string]any, 0, len(g.Members))
+		byID := map[string]*tenant.User{}
+		for i := range c.tenant.Users() {
+			byID[c.tenant.Users()[i].ID] = &c.tenant.Users()[i]
+		}
+		for _, m := range g.Members {
+			o := userObject(byID[m], change{})
+			o["@odata.type"] = "#microsoft.graph.user"
+			value = append(value, o)
+		}
+		return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#directoryObjects", "value": value}, nil
+	}
+	return nil, &graphError{status: http.StatusNotFound, code: "Request_ResourceNotFound", message: "Resource '" + printable(c.r.PathValue("id")) + "' does not exist."}
+}
+
+func (s *Server) servicePrincipalsDelta(c *graphCall) (any, error) {
+	cur, err := c.deltaRound("servicePrincipals")
+	if err != nil {
+		return nil, err
+	}
+	var objects []map[string]any
+	if cur.Since == 0 {
+		for _, a := range c.tenant.Applications() {
+			o := map[string]any{
+				"id": a.ObjectID, "appId": a.AppID, "displayName": a.Name, "appDisplayName": a.Name, "publisherName": a.Publisher, "accountEnabled": true,
+				"servicePrincipalType": "Application", "verifiedPublisher": map[string]any{"displayName": nil, "verifiedPublisherId": nil, "addedDateTime": nil},
+				"appOwnerOrganizationId": "f8cdef31-a31e-4b4a-93e4-5f571e91255a", "servicePrincipalNames": []string{a.AppID},
+			}
+			if a.Verified {
+				o["verifiedPublisher"] = map[string]any{"displayName": a.Publisher, "verifiedPublisherId": "100200", "addedDateTime": "2024-01-01T00:00:00Z"}
+			}
+			objects = append(objects, o)
+		}
+	}
+	return c.deltaPage(cur, "servicePrincipals", objects)
+}
+
+// Licences of the tenant.
+const (
+	skuE5         = "06ebc4ee-1bb5-47dd-8120-11324bc54e06"
+	planExchange  = "efb87545-963c-4e0d-99df-69c6916d9eb0"
+	planPremiumP2 = "eec0eb4f-6444-4f95-aba0-50c24d67f998"
+)
+
+func (s *Server) subscribedSkus(c *graphCall) (any, error) {
+	licensed := 0
+	for _, u := range c.tenant.Users() {
+		if u.Licensed {
+			licensed++
+		}
+	}
+	if s.cfg.Unlicensed {
+		licensed = 0
+	}
+	plans := []map[string]string{{"servicePlanId": planExchange, "servicePlanName": "EXCHANGE_S_ENTERPRISE", "provisioningStatus": "Success", "appliesTo": "User"}}
+	if !s.cfg.NoPremium {
+		plans = append(plans, map[string]string{"servicePlanId": planPremiumP2, "servicePlanName": "AAD_PREMIUM_P2", "provisioningStatus": "Success", "appliesTo": "User"})
+	}
+	return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#subscribedSkus", "value": []any{map[string]any{
+		"id": c.tenant.ID() + "_" + skuE5, "skuId": skuE5, "skuPartNumber": "SPE_E5", "capabilityStatus": "Enabled", "appliesTo": "User", "consumedUnits": licensed,
+		"prepaidUnits": map[string]int{"enabled": licensed + 5, "suspended": 0, "warning": 0, "lockedOut": 0}, "servicePlans": plans,
+	}}}, nil
+}
+
+func (s *Server) organization(c *graphCall) (any, error) {
+	var verified []any
+	for i, d := range c.tenant.DomainNames() {
+		verified = append(verified, map[string]any{"name": d, "isInitial": i == 0, "isDefault": i == 1, "type": "Managed", "capabilities": "Email, OfficeCommunicationsOnline"})
+	}
+	name, _, _ := strings.Cut(c.tenant.DomainNames()[1], ".")
+	return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#organization", "value": []any{map[string]any{
+		"id": c.tenant.ID(), "displayName": name, "tenantType": "AAD", "countryLetterCode": "DE", "onPremisesSyncEnabled": true, "verifiedDomains": verified,
+		"createdDateTime": c.tenant.Config().Origin.AddDate(-6, 0, 0).Format(time.RFC3339),
+	}}}, nil
+}
+
+func (s *Server) domains(c *graphCall) (any, error) {
+	value := make([]any, 0, 3)
+	for i, d := range c.tenant.DomainNames() {
+		value = append(value, map[string]any{"id": d, "authenticationType": "Managed", "isAdminManaged": true, "isDefault": i == 1, "isInitial": i == 0, "isRoot": true, "isVerified": true, "supportedServices": []string{"Email"}})
+	}
+	return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#domains", "value": value}, nil
+}
+
+// signIns lists Graph's view of sign-ins, newest first, a page at a time.
+func (s *Server) signIns(c *graphCall) (any, error) {
+	if s.cfg.NoPremium {
+		return nil, &graphError{status: http.StatusForbidden, code: "Authentication_RequestFromNonPremiumTenantOrB2CTenant", message: "Neither tenant is B2C or tenant doesn't have premium license"}
+	}
+	from, to, err := signInFilter(c.r.URL.Query().Get("$filter"), c.now)
+	if err != nil {
+		return nil, err
+	}
+	offset, convErr := strconv.Atoi(c.r.URL.Query().Get("$skiptoken"))
+	if convErr != nil || offset < 0 {
+		offset = 0
+	}
+	beta := strings.HasPrefix(c.r.URL.Path, "/beta/")
+	all := graphSignIns(c.tenant, from, to, beta)
+	offset = min(offset, len(all))
+	end := min(offset+c.pageSize(), len(all))
+	out := map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#auditLogs/signIns", "value": all[offset:end]}
+	if end < len(all) {
+		q := c.r.URL.Query()
+		q.Set("$skiptoken", strconv.Itoa(end))
+		out["@odata.nextLink"] = base(c.r) + c.r.URL.Path + "?" + q.Encode()
+	}
+	return out, nil
+}
+
+// signInFilter reads the forms "createdDateTime ge T" and "createdDateTime le T" joined by "and". Without a filter it is the last day.
+func signInFilter(filter string, now time.Time) (from, to time.Time, err error) {
+	from, to = now.Add(-24*time.Hour), now
+	for part := range strings.SplitSeq(filter, " and ") {
+		f := strings.Fields(part)
+		if len(f) == 0 {
+			continue
+		}
+		if len(f) != 3 || f[0] != "createdDateTime" {
+			continue // other conditions narrow the answer; the whole answer is a superset
+		}
+		at, parseErr := time.Parse(time.RFC3339, f[2])
+		if parseErr != nil {
+			return from, to, &graphError{status: http.StatusBadRequest, code: "BadRequest", message: "Invalid filter clause: " + printable(url.QueryEscape(part))}
+		}
+		switch f[1] {
+		case "ge", "gt":
+			from = at
+		case "le", "lt":
+			to = at
+		}
+	}
+	return from, to, nil
+}
+
+// graphSignIns invents interactive, legacy and, in beta, non-interactive sign-ins: one every two minutes, newest first.
+func graphSignIns(t *tenant.Tenant, from, to time.Time, beta bool) []map[string]any {
+	const every = 2 * time.Minute
+	const most = 50_000
+	out := []map[string]any{}
+	users := t.Users()
+	for k := to.Unix() / int64(every.Seconds()); len(out) < most && k*int64(every.Seconds()) >= from.Unix(); k-- {
+		at := time.Unix(k*int64(every.Seconds()), 0).UTC()
+		if at.After(to) {
+			continue
+		}
+		u := &users[int(k%int64(len(users)))]
+		client, interactive := "Browser", true
+		switch k % 10 {
+		case 3:
+			client = "IMAP4"
+		case 5:
+			client, interactive = "Exchange ActiveSync", false
+		case 7, 8:
+			client, interactive = "Mobile Apps and Desktop clients", false
+		}
+		if !interactive && !beta {
+			continue
+		}
+		out = append(out, map[string]any{
+			"id": objectOf("signin" + strconv.FormatInt(k, 10)), "createdDateTime": at.Format(time.RFC3339), "userDisplayName": u.DisplayName, "userPrincipalName": u.UPN, "userId": u.ID,
+			"appId": graphAppID, "appDisplayName": "Office 365", "ipAddress": "203.0.113.7", "clientAppUsed": client, "isInteractive": interactive,
+			"correlationId": objectOf("correlation" + strconv.FormatInt(k, 10)), "conditionalAccessStatus": "success", "resourceDisplayName": "Microsoft Graph", "resourceId": graphAppID,
+			"status": map[string]any{"errorCode": 0, "failureReason": "Other.", "additionalDetails": nil}, "riskDetail": "none", "riskLevelAggregated": "none", "riskLevelDuringSignIn": "none", "riskState": "none", "riskEventTypes_v2": []string{},
+			"deviceDetail": map[string]any{"deviceId": "", "displayName": "", "operatingSystem": "Windows10", "browser": "Edge 140.0.0", "isCompliant": false, "isManaged": false, "trustType": ""},
+			"location":     map[string]any{"city": "Berlin", "state": "Berlin", "countryOrRegion": "DE", "geoCoordinates": map[string]any{"latitude": 52.5, "longitude": 13.4}},
+		})
+	}
+	return out
+}

@@ -1,0 +1,185 @@
+package m365sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Fault makes a share of requests fail in one way.
+type Fault struct {
+	// Name is one of FaultNames.
+	Name string `json:"name"`
+	// Rate is the share of requests that it hits, 0 to 1.
+	Rate float64 `json:"rate"`
+	// Endpoint limits it to token, start, stop, list, content, blob, notifications or graph; empty means all.
+	Endpoint string `json:"endpoint,omitempty"`
+	// Tenant and ContentType limit it further; empty means all.
+	Tenant      string `json:"tenant,omitempty"`
+	ContentType string `json:"contentType,omitempty"`
+	// Count ends the fault after so many hits; zero means never.
+	Count int `json:"count,omitempty"`
+}
+
+// The faults. All but the last three happen instead of the answer: the request has no effect.
+const (
+	FaultThrottle403  = "throttle403"  // AF429 with HTTP 403
+	FaultThrottle429  = "throttle429"  // AF429 with HTTP 429 and Retry-After 1
+	FaultInternal     = "internal"     // 500 AF50000
+	FaultGateway      = "gateway"      // 503 with an HTML page
+	FaultUnauthorized = "unauthorized" // 401 as for an expired token
+	FaultDrop         = "drop"         // the connection breaks before the answer, request not applied
+	FaultLost         = "lost"         // the request is applied, then the connection breaks before the answer
+	FaultCut          = "cut"          // the connection breaks in the middle of the body
+	FaultTruncated    = "truncated"    // a complete HTTP answer whose JSON ends too early
+)
+
+// FaultNames lists the faults.
+func FaultNames() []string {
+	return []string{FaultThrottle403, FaultThrottle429, FaultInternal, FaultGateway, FaultUnauthorized, FaultDrop, FaultLost, FaultCut, FaultTruncated}
+}
+
+// ParseFault reads "name=rate" or "name=rate@endpoint".
+func ParseFault(text string) (Fault, error) {
+	name, rest, ok := strings.Cut(text, "=")
+	rate, endpoint, _ := strings.Cut(rest, "@")
+	value, err := strconv.ParseFloat(rate, 64)
+	f := Fault{Name: name, Rate: value, Endpoint: endpoint}
+	if !ok || err != nil {
+		return Fault{}, fmt.Errorf("fault %q: want name=rate or name=rate@endpoint, such as internal=0.05@blob", text)
+	}
+	return f, f.validate()
+}
+
+func (f Fault) validate() error {
+	if !slices.Contains(FaultNames(), f.Name) {
+		return fmt.Errorf("fault %q is unknown; known are %s", f.Name, strings.Join(FaultNames(), ", "))
+	}
+	if f.Rate < 0 || f.Rate > 1 {
+		return fmt.Errorf("fault %s: rate %g is not between 0 and 1", f.Name, f.Rate)
+	}
+	return nil
+}
+
+type faultTable struct {
+	mu     sync.Mutex // guards all
+	active []Fault
+	hits   map[string]int
+}
+
+func newFaultTable(faults []Fault) *faultTable {
+	return &faultTable{active: slices.Clone(faults), hits: map[string]int{}}
+}
+
+// draw decides whether a request fails, and counts it when it does.
+func (t *faultTable) draw(endpoint, tenant, contentType string) (Fault, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.active {
+		f := &t.active[i]
+		switch {
+		case f.Endpoint != "" && f.Endpoint != endpoint,
+			f.Tenant != "" && !strings.EqualFold(f.Tenant, tenant),
+			f.ContentType != "" && !strings.EqualFold(f.ContentType, contentType),
+			f.Count < 0, rand.Float64() >= f.Rate: //nolint:gosec // G404: chance, not secrecy
+			continue
+		}
+		if f.Count > 0 {
+			if f.Count--; f.Count == 0 {
+				f.Count = -1
+			}
+		}
+		t.hits[f.Name]++
+		return *f, true
+	}
+	return Fault{}, false
+}
+
+func (t *faultTable) set(faults []Fault) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.active = slices.Clone(faults)
+}
+
+func (t *faultTable) counts() map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[string]int, len(t.hits))
+	for k, v := range t.hits {
+		out[k] = v
+	}
+	return out
+}
+
+// instead reports whether a fault replaces the whole answer.
+func (f Fault) instead() bool {
+	return f.Name != FaultLost && f.Name != FaultCut && f.Name != FaultTruncated
+}
+
+// spoil writes the answer of a fault that replaces the real one, and reports whether it did.
+func (s *Server) spoil(w http.ResponseWriter, r *http.Request, f Fault) bool {
+	s.metrics.faults.WithLabelValues(f.Name).Inc()
+	switch f.Name {
+	case FaultThrottle403:
+		s.refuse(w, r, errThrottled(http.StatusForbidden, "GetBlob", "00000000-0000-0000-0000-000000000000"))
+	case FaultThrottle429:
+		w.Header().Set("Retry-After", "1")
+		s.refuse(w, r, errThrottled(http.StatusTooManyRequests, "GetBlob", "00000000-0000-0000-0000-000000000000"))
+	case FaultInternal:
+		s.refuse(w, r, errInternal())
+	case FaultGateway:
+		w.Header().Set("Content-Type", "text/html; charset=us-ascii")
+		_ = send(w, r, http.StatusServiceUnavailable, []byte("<!DOCTYPE HTML>\r\n<HTML><HEAD><TITLE>Service Unavailable</TITLE></HEAD>\r\n<BODY><h2>Service Unavailable</h2>\r\n<hr><p>HTTP Error 503. The service is unavailable.</p>\r\n</BODY></HTML>\r\n")) // the client is gone
+	case FaultUnauthorized:
+		s.refuseToken(w, r)
+	case FaultDrop:
+		panic(http.ErrAbortHandler)
+	default:
+		return false
+	}
+	return true
+}
+
+// bucket is a token bucket of requests.
+type bucket struct {
+	tokens float64
+	last   time.Time
+}
+
+// quotas limits requests a minute: one bucket for each tenant, and one for all callers that do not say who they are.
+type quotas struct {
+	perMinute int
+	mu        sync.Mutex // guards buckets
+	buckets   map[string]*bucket
+}
+
+func newQuotas(perMinute int) *quotas {
+	return &quotas{perMinute: perMinute, buckets: map[string]*bucket{}}
+}
+
+// take reports whether one more request is within the quota of key.
+func (q *quotas) take(key string, now time.Time) bool {
+	if q.perMinute < 0 {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	limit := float64(q.perMinute)
+	b := q.buckets[key]
+	if b == nil {
+		b = &bucket{tokens: limit, last: now}
+		q.buckets[key] = b
+	}
+	b.tokens = min(limit, b.tokens+now.Sub(b.last).Minutes()*limit)
+	b.last = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}

@@ -1,0 +1,145 @@
+package m365sim
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// The journal is an append-only file of JSON lines with everything that must survive a restart. A line that a crash cut short is
+// dropped when the file is opened again. Lines about the ledger are buffered for a moment; all others are written at once.
+
+const (
+	eventOrigin  = "origin"  // a tenant's clock origin
+	eventStart   = "start"   // a subscription was started or changed
+	eventStop    = "stop"    // a subscription was stopped
+	eventServed  = "served"  // a blob was served in full
+	eventWebhook = "webhook" // the state of a webhook changed
+)
+
+type event struct {
+	Kind        string    `json:"kind"`
+	At          time.Time `json:"at"`
+	Tenant      string    `json:"tenant"`
+	App         string    `json:"app,omitempty"`
+	ContentType string    `json:"contentType,omitempty"`
+	ContentID   string    `json:"contentId,omitempty"`
+	From        time.Time `json:"from,omitzero"` // first creation time that a subscription sees
+	Records     int       `json:"records,omitempty"`
+	Bytes       int       `json:"bytes,omitempty"`
+	Webhook     *webhook  `json:"webhook,omitempty"`
+}
+
+type journal struct {
+	mu    sync.Mutex // guards all
+	f     *os.File
+	w     *bufio.Writer
+	timer *time.Timer
+	err   error // of a write behind the scenes; reported by the next write or close
+}
+
+const flushAfter = 200 * time.Millisecond
+
+func openJournal(dir string) (*journal, []event, error) {
+	path := filepath.Join(dir, "journal.ndjson")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // G304: a file of the simulator's own folder
+	if err != nil {
+		return nil, nil, fmt.Errorf("m365sim: open journal: %w", err)
+	}
+	events, good, err := readEvents(f)
+	if err == nil {
+		err = f.Truncate(good)
+	}
+	if err == nil {
+		_, err = f.Seek(good, io.SeekStart)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("m365sim: read journal %s: %w", path, err), f.Close())
+	}
+	return &journal{f: f, w: bufio.NewWriterSize(f, 64<<10)}, events, nil
+}
+
+// readEvents returns the events and the length of the file up to the last whole one.
+func readEvents(r io.Reader) (events []event, good int64, err error) {
+	br := bufio.NewReaderSize(r, 64<<10)
+	for line := 1; ; line++ {
+		text, err := br.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return events, good, nil // what is left has no end: a crash cut it
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		var e event
+		if err := json.Unmarshal(bytes.TrimSpace(text), &e); err != nil {
+			return nil, 0, fmt.Errorf("line %d: %w; move the file away to start afresh", line, err)
+		}
+		events, good = append(events, e), good+int64(len(text))
+	}
+}
+
+// write appends an event and hands it to the operating system.
+func (j *journal) write(e event) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.put(e)
+	j.flush()
+	return j.err
+}
+
+// later appends an event that may be lost if the process dies within a moment.
+func (j *journal) later(e event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.put(e)
+	if j.timer == nil && j.f != nil {
+		j.timer = time.AfterFunc(flushAfter, func() {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.timer = nil
+			j.flush()
+		})
+	}
+}
+
+func (j *journal) put(e event) {
+	if j.f == nil {
+		return
+	}
+	text, err := json.Marshal(e)
+	if err == nil {
+		_, err = j.w.Write(append(text, '\n'))
+	}
+	j.err = errors.Join(j.err, err)
+}
+
+func (j *journal) flush() {
+	if j.f != nil {
+		j.err = errors.Join(j.err, j.w.Flush())
+	}
+}
+
+func (j *journal) close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.f == nil {
+		return nil
+	}
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+	j.flush()
+	err := errors.Join(j.err, j.f.Close())
+	j.f = nil
+	if err != nil {
+		return fmt.Errorf("m365sim: journal: %w", err)
+	}
+	return nil
+}

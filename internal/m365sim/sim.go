@@ -1,0 +1,399 @@
+// Package m365sim is a Microsoft 365 for tests and demonstrations: the sign-in endpoint, the Management Activity API and the parts of
+// Graph that a collector of audit records needs, on one TLS listener, fed by invented tenants.
+//
+// It is strict where the real service is strict, repeats records and lists blobs late as the real service does, fails on demand, and
+// keeps a ledger of what it had and what it served, so that a test can prove that a client missed nothing.
+// It shares no type with the project's own client: a shared struct would hide a shared mistake.
+package m365sim
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/internal/m365sim/tenant"
+)
+
+// Defaults of Config.
+const (
+	DefaultClientID     = "8d1f2c3a-0b4e-4a55-9c66-7d7788990a0b"
+	DefaultClientSecret = "simulator-secret" //nolint:gosec // G101: the simulator's well-known secret opens nothing else
+	DefaultQuota        = 2000
+	DefaultPageSize     = 200
+	DefaultBackfill     = 22 * time.Hour
+	DefaultTokenLife    = time.Hour
+)
+
+// App is an application registration known to the sign-in endpoint. Each app may use its secret or one of its certificates.
+type App struct {
+	ClientID string
+	// Secret is the client secret; empty means that the app has none.
+	Secret string
+	// SecretExpires is when the secret stops working; the zero time means never.
+	SecretExpires time.Time
+	// Certificates are PEM encoded certificates whose keys may sign client assertions.
+	Certificates []byte
+	// Roles are the application permissions. Default: everything that the simulator knows.
+	Roles []string
+}
+
+// Config says what the simulator is. The zero value of each field means its default.
+type Config struct {
+	// Tenants are the directories; a zero Origin means the one kept in Dir, or now. Default: one tenant of seed 0.
+	Tenants []tenant.Config
+	// Apps are the application registrations, known in every tenant. Default: one with DefaultClientID and DefaultClientSecret.
+	Apps []App
+	// Dir keeps the CA, the clock origin, subscriptions and the ledger over a restart. Default: a temporary folder, removed by Close.
+	Dir string
+	// Hosts are further names and addresses for the certificate. Loopback ones are always in it.
+	Hosts []string
+	// AllowRemote permits Start on an address that is not loopback.
+	AllowRemote bool
+
+	// AlwaysSubscribed starts with subscriptions a week old, so that a client finds the whole week.
+	AlwaysSubscribed bool
+	// Backfill is how far before its start a new subscription sees content. Default 22 h; negative means none.
+	Backfill time.Duration
+	// FirstContentDelay is how long a new subscription lists nothing.
+	FirstContentDelay time.Duration
+	// PageSize is the number of blobs on a page of a listing. Default 200.
+	PageSize int
+	// TolerantWindows lets windows longer than 24 hours pass, answered in part, as some deployments do.
+	TolerantWindows bool
+
+	// Quota is the number of requests a minute for each tenant. Default 2,000; negative means no limit.
+	Quota int
+	// ThrottleStatus is the HTTP status of AF429: 403 (default) or 429.
+	ThrottleStatus int
+	// RetryAfter is the Retry-After of throttled answers; zero sends none, as the real feed does.
+	RetryAfter time.Duration
+	// TokenLife is how long tokens are valid. Default 1 h.
+	TokenLife time.Duration
+	// ClockSkew is added to the Date header.
+	ClockSkew time.Duration
+	// AuditingOff makes the feed of every tenant answer as if unified auditing were switched off.
+	AuditingOff bool
+	// Unlicensed makes the feed answer AF20012.
+	Unlicensed bool
+	// NoPremium makes Graph sign-in logs answer as for a tenant without Entra P1.
+	NoPremium bool
+	// Faults are active from the start.
+	Faults []Fault
+
+	// WebhookClient calls webhooks. Default: a client with system roots and a timeout of 10 s.
+	WebhookClient *http.Client
+	// SkipWebhookValidation accepts every webhook address without calling it.
+	SkipWebhookValidation bool
+	// WebhookFailures is the number of failed deliveries after which a webhook is disabled. Default 10.
+	WebhookFailures int
+
+	Logger     *slog.Logger          // default: none
+	Registerer prometheus.Registerer // default: unregistered
+	Clock      func() time.Time      // default: time.Now
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if len(c.Tenants) == 0 {
+		c.Tenants = []tenant.Config{{}}
+	}
+	if len(c.Apps) == 0 {
+		c.Apps = []App{{ClientID: DefaultClientID, Secret: DefaultClientSecret}}
+	}
+	if c.Backfill == 0 {
+		c.Backfill = DefaultBackfill
+	}
+	if c.PageSize == 0 {
+		c.PageSize = DefaultPageSize
+	}
+	if c.Quota == 0 {
+		c.Quota = DefaultQuota
+	}
+	if c.ThrottleStatus == 0 {
+		c.ThrottleStatus = http.StatusForbidden
+	}
+	if c.TokenLife == 0 {
+		c.TokenLife = DefaultTokenLife
+	}
+	if c.WebhookClient == nil {
+		c.WebhookClient = &http.Client{Timeout: 10 * time.Second}
+	}
+	if c.WebhookFailures == 0 {
+		c.WebhookFailures = 10
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	switch {
+	case c.PageSize < 1:
+		return c, fmt.Errorf("m365sim: PageSize is %d, want at least 1", c.PageSize)
+	case c.ThrottleStatus != http.StatusForbidden && c.ThrottleStatus != http.StatusTooManyRequests:
+		return c, fmt.Errorf("m365sim: ThrottleStatus is %d, want 403 or 429", c.ThrottleStatus)
+	}
+	for _, f := range c.Faults {
+		if err := f.validate(); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// Server is the simulator. It is an http.Handler; which of the three services a request means is told by its path.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	tenants map[string]*tenant.Tenant
+	order   []*tenant.Tenant
+	apps    map[string]*registration
+	keys    *tokenKeys
+	ca      *authority
+	journal *journal
+	metrics *metrics
+	tempDir string
+
+	subs    *subscriptions
+	quota   *quotas
+	faults  *faultTable
+	books   *books
+	feed    *http.ServeMux
+	graph   *http.ServeMux
+	signIn  *http.ServeMux
+	control *http.ServeMux
+
+	mu       sync.Mutex // guards listener, server and done
+	listener net.Listener
+	server   *http.Server
+	done     chan struct{}
+	hooks    *webhooks
+}
+
+// New builds a simulator. It generates keys on first use of a folder and plans every tenant's week; it opens no port.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger, tenants: map[string]*tenant.Tenant{}, apps: map[string]*registration{}}
+	if cfg.Dir == "" {
+		if s.tempDir, err = os.MkdirTemp("", "m365sim-"); err != nil {
+			return nil, fmt.Errorf("m365sim: make a folder: %w", err)
+		}
+		s.cfg.Dir = s.tempDir
+	}
+	if err := s.setUp(); err != nil {
+		if s.journal != nil {
+			err = errors.Join(err, s.journal.close())
+		}
+		if s.tempDir != "" {
+			err = errors.Join(err, os.RemoveAll(s.tempDir))
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) setUp() error {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("m365sim: make folder %s: %w", s.cfg.Dir, err)
+	}
+	var err error
+	if s.ca, err = loadAuthority(s.cfg.Dir, s.cfg.Hosts, s.cfg.Clock()); err != nil {
+		return err
+	}
+	if s.keys, err = loadTokenKeys(s.cfg.Dir); err != nil {
+		return err
+	}
+	for _, a := range s.cfg.Apps {
+		reg, err := newRegistration(a)
+		if err != nil {
+			return err
+		}
+		s.apps[strings.ToLower(a.ClientID)] = reg
+	}
+	s.subs, s.quota, s.faults, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newFaultTable(s.cfg.Faults), newBooks()
+	if s.metrics, err = newMetrics(s.cfg.Registerer); err != nil {
+		return err
+	}
+	var past []event
+	if s.journal, past, err = openJournal(s.cfg.Dir); err != nil {
+		return err
+	}
+	if err := s.bringUp(past); err != nil {
+		return err
+	}
+	s.hooks = newWebhooks(s)
+	s.feed, s.graph, s.signIn, s.control = s.feedRoutes(), s.graphRoutes(), s.signInRoutes(), s.controlRoutes()
+	return nil
+}
+
+// bringUp makes the tenants and applies what the journal knows from earlier runs.
+func (s *Server) bringUp(past []event) error {
+	origins := map[string]time.Time{}
+	for _, e := range past {
+		if e.Kind == eventOrigin {
+			origins[e.Tenant] = e.At
+		}
+	}
+	now := s.cfg.Clock().UTC()
+	for _, tc := range s.cfg.Tenants {
+		id := strings.ToLower(tc.ID())
+		if tc.Origin.IsZero() {
+			tc.Origin = origins[id]
+		}
+		if tc.Origin.IsZero() {
+			tc.Origin = now
+		}
+		t, err := tenant.New(tc)
+		if err != nil {
+			return err
+		}
+		if s.tenants[id] != nil {
+			return fmt.Errorf("m365sim: tenant %s is configured twice", id)
+		}
+		if !origins[id].Equal(t.Config().Origin) {
+			if err := s.journal.write(event{Kind: eventOrigin, Tenant: id, At: t.Config().Origin}); err != nil {
+				return err
+			}
+		}
+		s.tenants[id], s.order = t, append(s.order, t)
+	}
+	for _, e := range past {
+		s.subs.apply(e)
+		s.books.apply(e)
+	}
+	if s.cfg.AlwaysSubscribed {
+		s.subscribeAll()
+	}
+	return nil
+}
+
+// Tenants returns the tenants in the order of the configuration.
+func (s *Server) Tenants() []*tenant.Tenant { return s.order }
+
+// now is the simulator's clock.
+func (s *Server) now() time.Time { return s.cfg.Clock().UTC() }
+
+// Limits on what a client may make the simulator hold.
+const (
+	maxHeaderBytes = 64 << 10
+	maxBodyBytes   = 64 << 10
+	maxURLBytes    = 8 << 10
+)
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Date", s.now().Add(s.cfg.ClockSkew).Format(http.TimeFormat))
+	if len(r.URL.Path)+len(r.URL.RawQuery) > maxURLBytes {
+		http.Error(w, "Request URL Too Long", http.StatusRequestURITooLong)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/api/"):
+		s.feed.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/v1.0/"), strings.HasPrefix(path, "/beta/"):
+		s.graph.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/_sim/"):
+		s.control.ServeHTTP(w, r)
+	default:
+		s.signIn.ServeHTTP(w, r)
+	}
+}
+
+// Start listens on addr ("127.0.0.1:0" for any free port) and serves until Close.
+func (s *Server) Start(addr string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server != nil {
+		return errors.New("m365sim: already started")
+	}
+	if err := s.checkAddr(addr); err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("m365sim: listen on %s: %w (is another program using the port?)", addr, err)
+	}
+	s.listener = ln
+	s.server = &http.Server{
+		Handler:           s,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.ca.leaf}, MinVersion: tls.VersionTLS12},
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1, as the real feed answers
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      5 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(io.Discard, "", 0), // cut connections are ours, and handshake noise is the client's
+	}
+	s.done = make(chan struct{})
+	go func(srv *http.Server, done chan struct{}) {
+		defer close(done)
+		if err := srv.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("simulator stopped serving", "err", err)
+		}
+	}(s.server, s.done)
+	s.hooks.start()
+	return nil
+}
+
+func (s *Server) checkAddr(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("m365sim: address %q: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); s.cfg.AllowRemote || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("m365sim: %q is not a loopback address; the simulator hands out tokens to anybody, so other addresses must be allowed explicitly", addr)
+}
+
+// URL returns the base of all three services, such as https://127.0.0.1:8443. It is empty before Start.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return ""
+	}
+	return "https://" + s.listener.Addr().String()
+}
+
+// CAFile returns the path of the PEM file that clients must trust.
+func (s *Server) CAFile() string { return s.ca.path }
+
+// Close stops serving, waits for requests until ctx ends, and writes what is to be kept.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	srv, done := s.server, s.done
+	s.server, s.listener = nil, nil
+	s.mu.Unlock()
+	var err error
+	s.hooks.stop()
+	if srv != nil {
+		if err = srv.Shutdown(ctx); err != nil {
+			err = errors.Join(fmt.Errorf("m365sim: stop serving: %w", err), srv.Close())
+		}
+		<-done
+	}
+	err = errors.Join(err, s.journal.close())
+	if s.tempDir != "" {
+		err = errors.Join(err, os.RemoveAll(s.tempDir))
+	}
+	return err
+}

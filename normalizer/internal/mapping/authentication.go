@@ -1,0 +1,42 @@
+package mapping
+
+import (
+	"strings"
+
+	"millrace/pkg/audit"
+	"millrace/pkg/ocsf"
+)
+
+// authentication fills class 3002.
+func (w *worker) authentication() {
+	e, r := &w.ev, &w.record
+	if e.User = e.Actor.User; e.User.Name == "" && e.User.UID == "" {
+		e.User = named(w.operationText())
+	}
+	e.Service = ocsf.Service{UID: e.Actor.AppUID, Name: e.Actor.AppName}
+	if object := r.take(fObjectID); audit.IsGUID(object) {
+		e.DstEndpoint.UID = object
+	} else {
+		e.DstEndpoint.SvcName = object
+	}
+	if e.Service.UID == "" && e.Service.Name == "" {
+		e.Service.Name = w.service()
+	}
+	e.Session = e.Actor.Session
+	e.IsRemote = ocsf.True
+	switch kind := strings.ToLower(r.pairText(fExtendedProperties, "RequestType")); {
+	case strings.HasPrefix(kind, "oauth2"):
+		e.AuthProtocolID = ocsf.Value(ocsf.AuthProtocolOAuth20)
+	case strings.HasPrefix(kind, "saml"):
+		e.AuthProtocolID = ocsf.Value(ocsf.AuthProtocolSAML)
+	}
+}
+
+// accountChange fills class 3001.
+func (w *worker) accountChange() {
+	if t := w.target(); t.name != "" || t.uid != "" {
+		w.ev.User = t.user()
+		return
+	}
+	w.ev.User = w.anyone()
+}

@@ -1,0 +1,346 @@
+package seen_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"millrace/normalizer/internal/seen"
+	"millrace/pkg/audit"
+)
+
+const partitions = 12
+
+var start = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
+
+func newSet(t testing.TB, horizon time.Duration) *seen.Set {
+	t.Helper()
+	s, err := seen.New(horizon, seen.NewBudget(1<<40))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func begin(t testing.TB, s *seen.Set) *seen.Batch {
+	t.Helper()
+	b, err := s.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// publish takes one record in, in a transaction of its own.
+func publish(t testing.TB, s *seen.Set, e audit.Entry, created, fetched time.Time) seen.Verdict {
+	t.Helper()
+	b := begin(t, s)
+	v := b.Look(e, fetched)
+	if v != seen.Repeat {
+		if err := b.Add(e, created, fetched); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Merge()
+	return v
+}
+
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	one, other := audit.Entry{ID: 1, Content: 10}, audit.Entry{ID: 1, Content: 11}
+	b := begin(t, s)
+	if got := b.Look(one, start); got != seen.Unseen {
+		t.Errorf("first: %d", got)
+	}
+	if err := b.Add(one, start, start); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Look(one, start); got != seen.Repeat {
+		t.Errorf("again in the batch: %d", got)
+	}
+	if got := b.Look(other, start); got != seen.Variant {
+		t.Errorf("other content in the batch: %d", got)
+	}
+	b.Discard()
+	b = begin(t, s)
+	if got := b.Look(one, start); got != seen.Unseen {
+		t.Errorf("after an abort: %d", got)
+	}
+	if err := b.Add(one, start, start); err != nil {
+		t.Fatal(err)
+	}
+	b.Merge()
+	b = begin(t, s)
+	if got := b.Look(one, start.Add(5*24*time.Hour)); got != seen.Repeat {
+		t.Errorf("after the commit: %d", got)
+	}
+	if got := b.Look(other, start); got != seen.Variant {
+		t.Errorf("other content after the commit: %d", got)
+	}
+	if _, err := s.Begin(); err == nil {
+		t.Error("two batches at a time")
+	}
+}
+
+func TestHorizonIsOnTheRecordsOwnClock(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	e := audit.Entry{ID: 7, Content: 7}
+	publish(t, s, e, start, start.Add(time.Hour))
+	for _, test := range []struct {
+		fetched time.Duration
+		want    seen.Verdict
+	}{
+		{14 * 24 * time.Hour, seen.Repeat},
+		{15 * 24 * time.Hour, seen.Repeat},
+		{15*24*time.Hour + time.Hour, seen.Unseen},
+		{3 * 24 * time.Hour, seen.Repeat}, // a topic that lags behind asks later, about an earlier time
+	} {
+		b := begin(t, s)
+		if got := b.Look(e, start.Add(test.fetched)); got != test.want {
+			t.Errorf("fetched after %s: got %d, want %d", test.fetched, got, test.want)
+		}
+		b.Discard()
+	}
+}
+
+func TestOldBlobsCountFromWhenTheyAreTakenIn(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	e := audit.Entry{ID: 8, Content: 8}
+	years := start.AddDate(-2, 0, 0) // an export that lay on a disk
+	publish(t, s, e, years, start)
+	if got := publish(t, s, e, years, start.Add(14*24*time.Hour)); got != seen.Repeat {
+		t.Errorf("the same file again: %d", got)
+	}
+	// Dead letters keep the fetch time of their first attempt. Redriven weeks later, twice, they are published once.
+	for day := range 30 {
+		publish(t, s, audit.Entry{ID: uint64(100 + day), Content: 1}, start.AddDate(0, 0, day), start.AddDate(0, 0, day))
+	}
+	redriven := audit.Entry{ID: 9, Content: 9}
+	if got := publish(t, s, redriven, start, start); got != seen.Unseen {
+		t.Errorf("redriven: %d", got)
+	}
+	for i := range 5000 { // what lies behind the floor gives way
+		publish(t, s, audit.Entry{ID: rand.Uint64(), Content: uint64(i)}, start.AddDate(0, 0, 28), start.AddDate(0, 0, 28))
+	}
+	if got := publish(t, s, redriven, start, start); got != seen.Repeat {
+		t.Errorf("redriven again: %d", got)
+	}
+}
+
+func TestMemoryOfWhatNoRecordCanMeetIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	rng := rand.New(rand.NewPCG(1, 2))
+	most := 0
+	for day := range 90 {
+		now := start.AddDate(0, 0, day)
+		for range 20 {
+			b := begin(t, s)
+			for range 200 {
+				e := audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}
+				b.Look(e, now)
+				if err := b.Add(e, now, now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.Merge()
+		}
+		most = max(most, s.Len())
+	}
+	if limit := 20 * 4000; most > limit {
+		t.Errorf("%d entries for 15 days of 4000, want at most %d", most, limit)
+	}
+}
+
+func TestAManyTimesRepeatedIdStaysFast(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	const n = 30_000 // quadratic behaviour would take minutes
+	for round := range 2 {
+		for at := 0; at < n; at += 1000 {
+			b := begin(t, s)
+			for i := at; i < at+1000; i++ {
+				e := audit.Entry{ID: 42, Content: uint64(i) * 0x9e3779b97f4a7c15}
+				switch v := b.Look(e, start); {
+				case round == 1 && v != seen.Repeat, round == 0 && i > 0 && v != seen.Variant:
+					t.Fatalf("round %d, %d: %d", round, i, v)
+				case v != seen.Repeat:
+					if err := b.Add(e, start, start); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			b.Merge()
+		}
+	}
+}
+
+func TestFullIsAnErrorAndNothingIsForgotten(t *testing.T) {
+	t.Parallel()
+	budget := seen.NewBudget(1 << 20)
+	s, err := seen.New(seen.DefaultHorizon, budget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	var known []audit.Entry
+	for err == nil {
+		b := begin(t, s)
+		e := audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}
+		if err = b.Add(e, start, start); err == nil {
+			known = append(known, e)
+		}
+		b.Merge()
+	}
+	if !errors.Is(err, seen.ErrFull) {
+		t.Fatalf("got %v", err)
+	}
+	if budget.Used() != s.Bytes() || s.Bytes() > 1<<20 {
+		t.Errorf("budget says %d, set %d", budget.Used(), s.Bytes())
+	}
+	b := begin(t, s)
+	for _, e := range known {
+		if got := b.Look(e, start); got != seen.Repeat {
+			t.Fatalf("%v: %d", e, got)
+		}
+	}
+	s.Close()
+	if budget.Used() != 0 {
+		t.Errorf("%d bytes are still taken", budget.Used())
+	}
+}
+
+func TestBytesAnEntry(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	rng := rand.New(rand.NewPCG(5, 6))
+	worst := 0.0
+	for n := 0; n < 1_000_000; {
+		b := begin(t, s)
+		for range 4000 {
+			if err := b.Add(audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}, start, start); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		b.Merge()
+		if n >= 200_000 {
+			worst = max(worst, float64(s.Bytes())/float64(s.Len()))
+		}
+	}
+	t.Logf("%d entries: %.1f bytes each, at most %.1f", s.Len(), float64(s.Bytes())/float64(s.Len()), worst)
+	if worst > 24 {
+		t.Errorf("%.1f bytes an entry, want at most 24", worst)
+	}
+}
+
+// model is the set as one would write it without a thought for memory.
+type model struct {
+	hours   map[audit.Entry]int64
+	horizon int64
+}
+
+func (m model) look(e audit.Entry, fetched int64) seen.Verdict {
+	verdict := seen.Unseen
+	for known, hour := range m.hours {
+		if known.ID != e.ID || hour < fetched-m.horizon {
+			continue
+		}
+		if known.Content == e.Content {
+			return seen.Repeat
+		}
+		verdict = seen.Variant
+	}
+	return verdict
+}
+
+// TestLikeTheModel runs random batches, some aborted, against the set, against the model, and against a set that is reloaded from what was
+// committed.
+func TestLikeTheModel(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			horizon := seen.MinHorizon * time.Duration(1+rng.IntN(15))
+			set, m := newSet(t, horizon), model{hours: map[audit.Entry]int64{}, horizon: int64(horizon / time.Hour)}
+			var committed [][]byte
+			ids := make([]uint64, 40)
+			for i := range ids {
+				ids[i] = 2 + rng.Uint64()&[...]uint64{1<<64 - 3, 1<<64 - 3, 3, 0xff << 56}[rng.IntN(4)] // some lie close together at the ends of a shard
+			}
+			now := start
+			for range 150 {
+				now = now.Add(time.Duration(rng.IntN(5)) * time.Hour)
+				if rng.IntN(10) == 0 { // a restart
+					set = newSet(t, horizon)
+					for _, value := range committed {
+						if err := set.Load(value, partitions); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				b := begin(t, set)
+				staged := map[audit.Entry]int64{}
+				for range rng.IntN(30) {
+					e := audit.Entry{ID: ids[rng.IntN(len(ids))], Content: uint64(rng.IntN(200))}
+					fetched := now.Add(-time.Duration(rng.IntN(3)) * time.Hour)
+					created := fetched.Add(-time.Duration(rng.IntN(int(horizon/time.Hour)/2)) * time.Hour)
+					both := model{hours: map[audit.Entry]int64{}, horizon: m.horizon}
+					for k, v := range m.hours {
+						both.hours[k] = v
+					}
+					for k, v := range staged {
+						both.hours[k] = v
+					}
+					want := both.look(e, fetched.Unix()/3600)
+					if got := b.Look(e, fetched); got != want {
+						t.Fatalf("%v fetched %s: got %d, want %d", e, fetched, got, want)
+					}
+					if want != seen.Repeat {
+						if err := b.Add(e, created, fetched); err != nil {
+							t.Fatal(err)
+						}
+						staged[e] = created.Unix() / 3600
+					}
+				}
+				value := b.Encode(partitions)
+				if rng.IntN(4) == 0 {
+					b.Discard()
+					continue
+				}
+				b.Merge()
+				if value != nil {
+					committed = append(committed, value)
+				}
+				for k, v := range staged {
+					m.hours[k] = v
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkTakeIn(b *testing.B) {
+	s := newSet(b, seen.DefaultHorizon)
+	rng := rand.New(rand.NewPCG(7, 8))
+	b.ReportAllocs()
+	batch, n := begin(b, s), 0
+	for b.Loop() {
+		e := audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}
+		batch.Look(e, start)
+		if err := batch.Add(e, start, start); err != nil {
+			b.Fatal(err)
+		}
+		if n++; n%4000 == 0 {
+			batch.Merge()
+			batch = begin(b, s)
+		}
+	}
+	b.ReportMetric(float64(s.Bytes())/float64(max(s.Len(), 1)), "B/entry")
+}

@@ -12,6 +12,9 @@ import (
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 )
 
+// minInSync is set to 2 on topics that are created with three or more replicas: acks=all then means two of them.
+const minInSync = "min.insync.replicas"
+
 // TopicSpec says what a topic has to be like.
 type TopicSpec struct {
 	Name        string
@@ -88,6 +91,9 @@ func (c *Client) createTopics(ctx context.Context, specs []TopicSpec) error {
 		}
 		for _, k := range slices.Sorted(maps.Keys(s.Configs)) {
 			t.Configs = append(t.Configs, createTopicConfig{Name: k, Value: s.Configs[k]})
+		}
+		if _, set := s.Configs[minInSync]; !set && t.Replication >= 3 {
+			t.Configs = append(t.Configs, createTopicConfig{Name: minInSync, Value: "2"})
 		}
 		req.Topics = append(req.Topics, t)
 	}

@@ -38,7 +38,7 @@ type Call[T any] struct {
 type options[T any] struct {
 	config                              string
 	set                                 []string
-	check, topics, printConfig, version bool
+	check, probe, topics, printConfig, version bool
 
 	apply   func(*T) error
 	command *Command[T] // nil = run the program
@@ -68,6 +68,7 @@ func parseArgs[T any](p Program[T], args []string, out io.Writer) (*options[T], 
 	fs := newFlagSet(p.Name)
 	o.shared(fs)
 	fs.BoolVar(&o.check, "check", false, "check configuration and everything it points at, and exit")
+	fs.BoolVar(&o.probe, "probe", false, "ask the instance that runs with this configuration whether it is ready, and exit with 0 or 1")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 	if p.Topics != nil {
 		fs.BoolVar(&o.topics, "topics", false, "print the commands that create the topics and grant the rights needed here, and exit")

@@ -161,6 +161,9 @@ func run[T any](ctx context.Context, p Program[T], args, env []string, std strea
 	if err := base.Validate(); err != nil {
 		return UsageError{err}
 	}
+	if opts.probe {
+		return probe(ctx, base.Admin)
+	}
 	if opts.topics {
 		return p.Topics(cfg, std.out)
 	}

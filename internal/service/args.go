@@ -36,8 +36,8 @@ type Call[T any] struct {
 
 // options is the parsed command line.
 type options[T any] struct {
-	config                              string
-	set                                 []string
+	config                                     string
+	set                                        []string
 	check, probe, topics, printConfig, version bool
 
 	apply   func(*T) error

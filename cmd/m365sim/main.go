@@ -28,13 +28,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "m365sim:", err) //nolint:errcheck // stderr is gone: nobody is left to tell
+		fmt.Fprintln(stderr, "m365sim:", err)
 		return 2
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if err := serve(ctx, cfg, addr, stdout); err != nil {
-		fmt.Fprintln(stderr, err) //nolint:errcheck // stderr is gone: nobody is left to tell
+		fmt.Fprintln(stderr, err)
 		return 1
 	}
 	return 0
@@ -81,7 +81,7 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	fs := flag.NewFlagSet("m365sim", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() {
-		fmt.Fprint(stderr, usage) //nolint:errcheck // stderr is gone: nobody is left to tell
+		fmt.Fprint(stderr, usage)
 		fs.PrintDefaults()
 	}
 	addr := fs.String("addr", "127.0.0.1:8443", "`address` to listen on; 127.0.0.1:0 takes any free port")
@@ -100,6 +100,7 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	fs.DurationVar(&cfg.Backfill, "backfill", m365sim.DefaultBackfill, "how far before its start a new subscription sees content; -1s for not at all")
 	fs.DurationVar(&cfg.FirstContentDelay, "first-content-delay", 0, "how long a new subscription lists nothing")
 	fs.IntVar(&cfg.PageSize, "page-size", m365sim.DefaultPageSize, "blobs on a page of a listing")
+	fs.BoolVar(&cfg.NoGzip, "no-gzip", false, "never compress answers, also when the client asks for it")
 	fs.BoolVar(&cfg.TolerantWindows, "tolerant-windows", false, "answer windows longer than 24 hours in part instead of refusing them")
 	fs.IntVar(&cfg.Quota, "quota", m365sim.DefaultQuota, "requests a minute for each tenant; -1 for no limit")
 	fs.IntVar(&cfg.ThrottleStatus, "throttle-status", 403, "HTTP `status` of AF429: 403 or 429")

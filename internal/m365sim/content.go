@@ -93,7 +93,7 @@ func (s *Server) list(c *call, operation string, notifications bool) (*reply, er
 	body, next := s.page(c, ct, sub, win, after, notifications)
 	out := &reply{body: body}
 	if next != "" {
-		out.header = http.Header{"NextPageUri": []string{nextPage(c, operation, ct, win, next)}} //nolint:canonicalheader // the service writes it so
+		out.header = http.Header{"NextPageUri": []string{nextPage(c, operation, ct, win, next)}}
 	}
 	return out, nil
 }
@@ -210,7 +210,6 @@ func listedTwice(mark string, pageSize int) bool {
 	return pageSize > 1 && h.Sum32()%10 == 0
 }
 
-//nolint:gochecknoglobals // a pool of scratch space, not state
 var blobPool = sync.Pool{New: func() any { return new(tenant.Buffer) }}
 
 func (s *Server) getBlob(c *call) (*reply, error) {
@@ -235,7 +234,7 @@ func (s *Server) getBlob(c *call) (*reply, error) {
 	if !c.now.Before(d.Expiration) {
 		return nil, errExpired(id)
 	}
-	buf := blobPool.Get().(*tenant.Buffer) //nolint:forcetypeassert // the pool holds nothing else
+	buf := blobPool.Get().(*tenant.Buffer)
 	c.tenant.Render(buf, d)
 	size, records := len(buf.Bytes()), buf.Len()
 	done := func(sent bool) {

@@ -27,7 +27,7 @@ func changes(t *tenant.Tenant, now time.Time) map[int]change {
 	n := int(now.Sub(t.Config().Origin) / changeEvery)
 	users := len(t.Users())
 	for k := 1; k <= n; k++ {
-		i := (k*7919 + int(t.Config().Seed%1000)) % users //nolint:gosec // G115: below 1000
+		i := (k*7919 + int(t.Config().Seed%1000)) % users
 		c := out[i]
 		c.at = t.Config().Origin.Add(time.Duration(k) * changeEvery).Unix()
 		c.jobTitle = fmt.Sprintf("Associate %d", k)

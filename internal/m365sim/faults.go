@@ -2,6 +2,7 @@ package m365sim
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -86,7 +87,7 @@ func (t *faultTable) draw(endpoint, tenant, contentType string) (Fault, bool) {
 		case f.Endpoint != "" && f.Endpoint != endpoint,
 			f.Tenant != "" && !strings.EqualFold(f.Tenant, tenant),
 			f.ContentType != "" && !strings.EqualFold(f.ContentType, contentType),
-			f.Count < 0, rand.Float64() >= f.Rate: //nolint:gosec // G404: chance, not secrecy
+			f.Count < 0, rand.Float64() >= f.Rate:
 			continue
 		}
 		if f.Count > 0 {
@@ -109,11 +110,7 @@ func (t *faultTable) set(faults []Fault) {
 func (t *faultTable) counts() map[string]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make(map[string]int, len(t.hits))
-	for k, v := range t.hits {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(t.hits)
 }
 
 // instead reports whether a fault replaces the whole answer.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -97,9 +98,7 @@ func (s *Server) operation(name, method string, handle func(*call) (*reply, erro
 			s.books.request(name, "ok")
 		}
 		h := w.Header()
-		for k, v := range out.header {
-			h[k] = v
-		}
+		maps.Copy(h, out.header)
 		if len(body) > 0 {
 			h.Set("Content-Type", "application/json; charset=utf-8")
 		}

@@ -71,8 +71,7 @@ func (s *Server) graphOperation(role string, handle func(*graphCall) (any, error
 			w = &cutter{ResponseWriter: w, left: 200}
 		}
 		body, err := s.serveGraph(r, role, handle)
-		var refused *graphError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*graphError](err); ok {
 			s.refuseGraph(w, r, refused)
 			return
 		}

@@ -13,7 +13,6 @@ import (
 // gzipMin is the body size from which compression is worth its header.
 const gzipMin = 1024
 
-//nolint:gochecknoglobals // a pool of scratch space, not state
 var gzipPool = sync.Pool{New: func() any {
 	w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) // the level is valid, so there is no error
 	return w
@@ -31,7 +30,7 @@ func send(w http.ResponseWriter, r *http.Request, status int, body []byte) error
 	h.Set("Content-Encoding", "gzip")
 	h.Add("Vary", "Accept-Encoding")
 	w.WriteHeader(status)
-	zw := gzipPool.Get().(*gzip.Writer) //nolint:forcetypeassert // the pool holds nothing else
+	zw := gzipPool.Get().(*gzip.Writer)
 	defer gzipPool.Put(zw)
 	zw.Reset(w)
 	if _, err := zw.Write(body); err != nil {

@@ -11,8 +11,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,7 +27,7 @@ import (
 // Defaults of Config.
 const (
 	DefaultClientID     = "8d1f2c3a-0b4e-4a55-9c66-7d7788990a0b"
-	DefaultClientSecret = "simulator-secret" //nolint:gosec // G101: the simulator's well-known secret opens nothing else
+	DefaultClientSecret = "simulator-secret"
 	DefaultQuota        = 2000
 	DefaultPageSize     = 200
 	DefaultBackfill     = 22 * time.Hour
@@ -70,6 +68,8 @@ type Config struct {
 	FirstContentDelay time.Duration
 	// PageSize is the number of blobs on a page of a listing. Default 200.
 	PageSize int
+	// NoGzip answers uncompressed even when the client asks for gzip: on loopback the compression costs more than the bytes.
+	NoGzip bool
 	// TolerantWindows lets windows longer than 24 hours pass, answered in part, as some deployments do.
 	TolerantWindows bool
 
@@ -296,6 +296,9 @@ const (
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.NoGzip {
+		r.Header.Del("Accept-Encoding")
+	}
 	h := w.Header()
 	h.Set("Date", s.now().Add(s.cfg.ClockSkew).Format(http.TimeFormat))
 	if len(r.URL.Path)+len(r.URL.RawQuery) > maxURLBytes {
@@ -340,7 +343,7 @@ func (s *Server) Start(addr string) error {
 		WriteTimeout:      5 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(io.Discard, "", 0), // cut connections are ours, and handshake noise is the client's
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // cut connections are ours, and handshake noise is the client's
 	}
 	s.done = make(chan struct{})
 	go func(srv *http.Server, done chan struct{}) {

@@ -77,7 +77,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 	return r
 }
 
-func clientFor(t *testing.T, s *Server) *http.Client {
+func clientFor(t testing.TB, s *Server) *http.Client {
 	t.Helper()
 	pemText, err := os.ReadFile(s.CAFile())
 	if err != nil {
@@ -94,31 +94,38 @@ func clientFor(t *testing.T, s *Server) *http.Client {
 
 func (r *rig) newToken(resource string) string {
 	r.t.Helper()
-	resp, body := r.post(r.s.URL()+"/"+r.id+"/oauth2/v2.0/token", url.Values{
+	a := r.post(r.s.URL()+"/"+r.id+"/oauth2/v2.0/token", url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {DefaultClientID}, "client_secret": {DefaultClientSecret}, "scope": {resource + "/.default"},
 	})
-	if resp.StatusCode != http.StatusOK {
-		r.t.Fatalf("token: %d %s", resp.StatusCode, body)
+	if a.status != http.StatusOK {
+		r.t.Fatalf("token: %d %s", a.status, a.body)
 	}
 	var out struct {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   int    `json:"expires_in"`
 	}
-	if err := json.Unmarshal(body, &out); err != nil || out.AccessToken == "" {
-		r.t.Fatalf("token answer %s: %v", body, err)
+	if err := json.Unmarshal(a.body, &out); err != nil || out.AccessToken == "" {
+		r.t.Fatalf("token answer %s: %v", a.body, err)
 	}
 	return out.AccessToken
 }
 
-func (r *rig) post(address string, form url.Values) (*http.Response, []byte) {
+// answer is an HTTP answer that was read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (r *rig) post(address string, form url.Values) answer {
 	return r.do(http.MethodPost, address, "application/x-www-form-urlencoded", form.Encode())
 }
 
-func (r *rig) get(address string) (*http.Response, []byte) {
+func (r *rig) get(address string) answer {
 	return r.do(http.MethodGet, address, "", "")
 }
 
-func (r *rig) do(method, address, contentType, body string) (*http.Response, []byte) {
+func (r *rig) do(method, address, contentType, body string) answer {
 	r.t.Helper()
 	req, err := http.NewRequestWithContext(r.t.Context(), method, address, strings.NewReader(body))
 	if err != nil {
@@ -139,7 +146,7 @@ func (r *rig) do(method, address, contentType, body string) (*http.Response, []b
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return resp, text
+	return answer{resp.StatusCode, resp.Header, text}
 }
 
 type descriptor struct {
@@ -156,16 +163,16 @@ func (r *rig) listAll(ct string, from, to time.Time) []descriptor {
 	next := fmt.Sprintf("%s/subscriptions/content?contentType=%s&startTime=%s&endTime=%s", r.root, ct, from.Format("2006-01-02T15:04:05"), to.Format("2006-01-02T15:04:05"))
 	var all []descriptor
 	for next != "" {
-		resp, body := r.get(next + "&PublisherIdentifier=" + r.id)
-		if resp.StatusCode != http.StatusOK {
-			r.t.Fatalf("list: %d %s", resp.StatusCode, body)
+		a := r.get(next + "&PublisherIdentifier=" + r.id)
+		if a.status != http.StatusOK {
+			r.t.Fatalf("list: %d %s", a.status, a.body)
 		}
 		var page []descriptor
-		if err := json.Unmarshal(body, &page); err != nil {
+		if err := json.Unmarshal(a.body, &page); err != nil {
 			r.t.Fatal(err)
 		}
 		all = append(all, page...)
-		next = resp.Header.Get("NextPageUri")
+		next = a.header.Get("NextPageUri")
 	}
 	return all
 }
@@ -201,12 +208,12 @@ func TestWeekIsServedAsItIs(t *testing.T) {
 					continue
 				}
 				seen[d.ContentID] = true
-				resp, body := r.get(d.ContentURI + "?PublisherIdentifier=" + r.id)
-				if resp.StatusCode != http.StatusOK {
-					t.Fatalf("blob: %d %s", resp.StatusCode, body)
+				a := r.get(d.ContentURI + "?PublisherIdentifier=" + r.id)
+				if a.status != http.StatusOK {
+					t.Fatalf("blob: %d %s", a.status, a.body)
 				}
 				var records []json.RawMessage
-				if err := json.Unmarshal(body, &records); err != nil {
+				if err := json.Unmarshal(a.body, &records); err != nil {
 					t.Fatal(err)
 				}
 				h := sha256.New()
@@ -249,8 +256,8 @@ func TestMSAL(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.token = res.AccessToken
-	if resp, body := r.get(r.root + "/subscriptions/list"); resp.StatusCode != http.StatusOK || string(body) != "[]" {
-		t.Errorf("list: %d %s", resp.StatusCode, body)
+	if a := r.get(r.root + "/subscriptions/list"); a.status != http.StatusOK || string(a.body) != "[]" {
+		t.Errorf("list: %d %s", a.status, a.body)
 	}
 }
 
@@ -261,16 +268,16 @@ func TestGraphUsersDelta(t *testing.T) {
 	seen := map[string]bool{}
 	next, delta := r.s.URL()+"/v1.0/users/delta?$select=displayName,accountEnabled,userPrincipalName", ""
 	for next != "" {
-		resp, body := r.get(next)
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("delta: %d %s", resp.StatusCode, body)
+		a := r.get(next)
+		if a.status != http.StatusOK {
+			t.Fatalf("delta: %d %s", a.status, a.body)
 		}
 		var page struct {
 			Value []map[string]any
 			Next  string `json:"@odata.nextLink"`
 			Delta string `json:"@odata.deltaLink"`
 		}
-		if err := json.Unmarshal(body, &page); err != nil {
+		if err := json.Unmarshal(a.body, &page); err != nil {
 			t.Fatal(err)
 		}
 		for _, u := range page.Value {
@@ -285,12 +292,12 @@ func TestGraphUsersDelta(t *testing.T) {
 		t.Errorf("%d users, delta link %q", len(seen), delta)
 	}
 	r.clock.advance(25 * time.Minute)
-	if _, body := r.get(delta); strings.Count(string(body), `"id"`) != 2 {
-		t.Errorf("two changes in 25 minutes, got %s", body)
+	if a := r.get(delta); strings.Count(string(a.body), `"id"`) != 2 {
+		t.Errorf("two changes in 25 minutes, got %s", a.body)
 	}
 	r.clock.advance(8 * 24 * time.Hour)
 	r.token = r.newToken("https://graph.microsoft.com")
-	if resp, _ := r.get(delta); resp.StatusCode != http.StatusGone || resp.Header.Get("Location") == "" {
-		t.Errorf("an old delta token: %d", resp.StatusCode)
+	if a := r.get(delta); a.status != http.StatusGone || a.header.Get("Location") == "" {
+		t.Errorf("an old delta token: %d", a.status)
 	}
 }

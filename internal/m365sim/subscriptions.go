@@ -1,6 +1,7 @@
 package m365sim
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +62,7 @@ func (s *subscriptions) apply(e event) {
 		next.started = e.At
 		if !next.enabled {
 			next.enabled = true
-			next.spans = append(next.spans[:len(next.spans):len(next.spans)], span{from: e.From})
+			next.spans = append(slices.Clip(next.spans), span{from: e.From})
 		}
 		next.hook = e.Webhook
 	case eventStop:

@@ -116,7 +116,7 @@ func (s *Server) post(ctx context.Context, h *webhook, body []byte, code string)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()                                      //nolint:errcheck // nothing was written to it
+	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // the body is ignored; reading it keeps the connection
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("webhook answered %d", resp.StatusCode)

@@ -97,7 +97,7 @@ func (t *Tenant) extend(now time.Time) {
 			delay = min(delay+r.between(1, 900), int(liveSlot.Milliseconds())-1) // in order of creation within the slot
 			d.created = end + int64(delay)
 			if r.chance(40) {
-				d.lag = int32(60_000 + r.n(2_900_000)) //nolint:gosec // G115: below an hour
+				d.lag = int32(60_000 + r.n(2_900_000))
 			}
 		})
 		for typ := range t.lists {
@@ -118,9 +118,9 @@ func (t *Tenant) cut(slot int, specs []spec, date func(typ int, r *rng, end int6
 	end := start.Add(length).UnixMilli()
 	serial := uint16(0)
 	for typ := range count {
-		r := rng(hash(t.cfg.Seed, saltBlob, uint64(slot), uint64(typ))) //nolint:gosec // G115: small non-negative numbers
+		r := rng(hash(t.cfg.Seed, saltBlob, uint64(slot), uint64(typ)))
 		for from := uint32(0); from < count[typ]; {
-			d := descriptor{slot: uint32(slot), from: from, n: min(blobSize(&r), count[typ]-from), repSrc: -1, serial: serial} //nolint:gosec // G115: slots are counted from zero
+			d := descriptor{slot: uint32(slot), from: from, n: min(blobSize(&r), count[typ]-from), repSrc: -1, serial: serial}
 			date(typ, &r, end, &d)
 			t.lists[typ] = append(t.lists[typ], d)
 			from += d.n
@@ -133,11 +133,11 @@ func (t *Tenant) cut(slot int, specs []spec, date func(typ int, r *rng, end int6
 func blobSize(r *rng) uint32 {
 	switch r.n(10) {
 	case 0:
-		return uint32(1 + r.n(5)) //nolint:gosec // G115: small
+		return uint32(1 + r.n(5))
 	case 1, 2, 3:
-		return uint32(300 + r.n(700)) //nolint:gosec // G115: small
+		return uint32(300 + r.n(700))
 	default:
-		return uint32(40 + r.n(300)) //nolint:gosec // G115: small
+		return uint32(40 + r.n(300))
 	}
 }
 
@@ -145,7 +145,7 @@ func blobSize(r *rng) uint32 {
 func (t *Tenant) repeat(typ, at int) {
 	list := t.lists[typ]
 	d := &list[at]
-	r := rng(hash(t.cfg.Seed, saltRepeat, uint64(typ), uint64(d.slot), uint64(d.serial))) //nolint:gosec // G115: small non-negative numbers
+	r := rng(hash(t.cfg.Seed, saltRepeat, uint64(typ), uint64(d.slot), uint64(d.serial)))
 	if at == 0 || !r.chance(5) {
 		return
 	}
@@ -155,8 +155,8 @@ func (t *Tenant) repeat(typ, at int) {
 		src = oldest + r.n(at-oldest)
 	}
 	n := min(1+r.n(2+int(list[src].n)/20), int(list[src].n), 60)
-	d.repSrc, d.repN = int32(src), uint16(n)                       //nolint:gosec // G115: below the number of blobs; at most 60
-	d.repFrom = list[src].from + uint32(r.n(int(list[src].n)-n+1)) //nolint:gosec // G115: small
+	d.repSrc, d.repN = int32(src), uint16(n)
+	d.repFrom = list[src].from + uint32(r.n(int(list[src].n)-n+1))
 }
 
 // Blobs calls fn for each blob created before until (the zero time means Origin: the whole week), in order of creation, and stops at the
@@ -170,15 +170,8 @@ func (t *Tenant) Blobs(ctx context.Context, until time.Time, fn func(Blob) error
 	var next [numTypes]int
 	var buf Buffer
 	for {
-		typ := -1
-		var created int64
-		for i := range next {
-			list := t.list(i)
-			if next[i] < len(list) && list[next[i]].created < limit && (typ < 0 || list[next[i]].created < created) {
-				typ, created = i, list[next[i]].created
-			}
-		}
-		if typ < 0 {
+		typ, ok := t.earliest(next, limit)
+		if !ok {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -194,6 +187,17 @@ func (t *Tenant) Blobs(ctx context.Context, until time.Time, fn func(Blob) error
 			return err
 		}
 	}
+}
+
+// earliest returns the content type whose next blob was created first, among those created before limit.
+func (t *Tenant) earliest(next [numTypes]int, limit int64) (typ int, ok bool) {
+	for i := range next {
+		list := t.list(i)
+		if next[i] < len(list) && list[next[i]].created < limit {
+			limit, typ, ok = list[next[i]].created, i, true
+		}
+	}
+	return typ, ok
 }
 
 func (t *Tenant) list(typ int) []descriptor {

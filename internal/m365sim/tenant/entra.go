@@ -3,15 +3,22 @@ package tenant
 var (
 	signInRequests = []string{"OAuth2:Authorize", "OAuth2:Token", "Login:login", "SAS:EndAuth", "Login:reprocess", "Kmsi:kmsi", "OAuth2:Authorize"}
 	signInErrors   = []struct{ number, text string }{
-		{"50126", "InvalidUserNameOrPassword"}, {"50126", "InvalidUserNameOrPassword"}, {"50076", "UserStrongAuthClientAuthNRequiredInterrupt"},
-		{"50053", "IdsLocked"}, {"50055", "InvalidPasswordExpiredPassword"}, {"53003", "BlockedByConditionalAccess"}, {"50072", "UserStrongAuthEnrollmentRequiredInterrupt"},
+		{"50126", "InvalidUserNameOrPassword"},
+		{"50126", "InvalidUserNameOrPassword"},
+		{"50076", "UserStrongAuthClientAuthNRequiredInterrupt"},
+		{"50053", "IdsLocked"},
+		{"50055", "InvalidPasswordExpiredPassword"},
+		{"53003", "BlockedByConditionalAccess"},
+		{"50072", "UserStrongAuthEnrollmentRequiredInterrupt"},
 		{"700016", "UnauthorizedClient_DoesNotMatchRequest"},
 	}
 	userOps = []string{"Update user.", "Update user.", "Update user.", "Add member to group.", "Remove member from group.", "Change user license.", "Reset user password.", "Update StsRefreshTokenValidFrom Timestamp.", "Add member to role.", "Disable Strong Authentication.", "Add user.", "Delete user.", "Disable account."}
 	appOps  = []string{"Update application.", "Update service principal.", "Add service principal.", "Add app role assignment to service principal.", "Add OAuth2PermissionGrant.", "Update application – Certificates and secrets management ", "Add owner to application.", "Add app role assignment grant to user."}
 	roles   = []struct{ name, template, known string }{
-		{"Helpdesk Administrator", "729827e3-9c14-49f7-bb1b-9608f156bbb8", "HelpdeskAdmins"}, {"Global Administrator", "62e90394-69f5-4237-9190-012177145e10", "TenantAdmins"},
-		{"Exchange Administrator", "29232cdf-9323-42fd-ade2-1d097af3e4de", "ExchangeServiceAdministrators"}, {"User Administrator", "fe930be7-5e62-47db-91af-98c3a49a38b1", "UserAccountAdmins"},
+		{"Helpdesk Administrator", "729827e3-9c14-49f7-bb1b-9608f156bbb8", "HelpdeskAdmins"},
+		{"Global Administrator", "62e90394-69f5-4237-9190-012177145e10", "TenantAdmins"},
+		{"Exchange Administrator", "29232cdf-9323-42fd-ade2-1d097af3e4de", "ExchangeServiceAdministrators"},
+		{"User Administrator", "fe930be7-5e62-47db-91af-98c3a49a38b1", "UserAccountAdmins"},
 	}
 )
 
@@ -63,7 +70,7 @@ func (w *writer) device(a *agentTraits) {
 	w.raw(a.browser)
 	if w.u.index%3 == 0 {
 		w.raw(`"},{"Name":"Id","Value":"`)
-		w.b = newGUID(w.t.cfg.Seed, saltPopulation, uint64(w.u.index), 7).append(w.b) //nolint:gosec // G115: counted from zero
+		w.b = newGUID(w.t.cfg.Seed, saltPopulation, uint64(w.u.index), 7).append(w.b)
 		w.raw(`"},{"Name":"IsCompliant","Value":"True"},{"Name":"TrustType","Value":"2`)
 	}
 	w.raw(`"},{"Name":"IsCompliantAndManaged","Value":"`)

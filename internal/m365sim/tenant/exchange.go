@@ -46,7 +46,7 @@ func (w *writer) mailboxTail() {
 
 func (w *writer) folder(path string) {
 	w.raw(`{"Id":"LgAAAAB`)
-	w.b = appendBase32(w.b, hash(uint64(w.u.index), uint64(len(path))), 24) //nolint:gosec // G115: counted from zero
+	w.b = appendBase32(w.b, hash(uint64(w.u.index), uint64(len(path))), 24)
 	w.raw(`AB","Path":"`)
 	w.raw(path)
 	w.raw(`"}`)
@@ -178,7 +178,7 @@ func (w *writer) mailAccessed() {
 		w.raw("}")
 	}
 	w.raw(`],"Id":"LgAAAAB`)
-	w.b = appendBase32(w.b, uint64(w.u.index), 24) //nolint:gosec // G115: counted from zero
+	w.b = appendBase32(w.b, uint64(w.u.index), 24)
 	w.raw(`","Path":"\\Inbox"}]`)
 }
 

@@ -126,7 +126,7 @@ func (w *writer) powerApp() {
 	w.who(w.u.UPN, w.u.ID, 0, "PowerApps")
 	w.str("ClientIP", w.ip())
 	w.raw(`,"AppName":"`)
-	w.b = newGUID(uint64(w.u.index % 7)).append(w.b) //nolint:gosec // G115: counted from zero
+	w.b = newGUID(uint64(w.u.index % 7)).append(w.b)
 	w.raw(`","AdditionalInfo":"{\"displayName\":\"Rota Board\",\"environmentName\":\"Default-` + w.t.id + `\"}"`)
 }
 
@@ -205,8 +205,6 @@ type rareType struct {
 }
 
 // rareTypes holds the record types of each content type.
-//
-//nolint:gochecknoglobals // a table, filled once
 var rareTypes = parseRecordTypes()
 
 func parseRecordTypes() (out [numTypes][]rareType) {
@@ -228,7 +226,7 @@ func parseRecordTypes() (out [numTypes][]rareType) {
 // rare writes a record of any type that the content type may bring, with the common members and a few of its own.
 func (w *writer) rare(typ int) {
 	table := rareTypes[typ]
-	rt := table[int(hash(w.t.cfg.Seed, uint64(w.s.slot)*131+uint64(w.s.seq))%uint64(len(table)))] //nolint:gosec // G115: below the table's length
+	rt := table[int(hash(w.t.cfg.Seed, uint64(w.s.slot)*131+uint64(w.s.seq))%uint64(len(table)))]
 	w.head(pick(&w.r, []string{"Create", "Update", "Delete", "View", "Run", "Export"})+rt.name, rt.number)
 	if w.r.chance(2) {
 		w.str("ResultStatus", pick(&w.r, []string{"Success", "Successful", "Failed", "failed", "New", "TRUE"}))

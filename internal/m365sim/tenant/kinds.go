@@ -51,7 +51,7 @@ const (
 	kindCompliance
 	kindDiscovery
 	kindMailThreat
-	kindUrlClick
+	kindURLClick
 	kindFileThreat
 	kindAir
 	kindQuarantine
@@ -71,8 +71,6 @@ const (
 )
 
 // kinds is read only; renderers are looked up in it for every record.
-//
-//nolint:gochecknoglobals // a table
 var kinds = [numKinds]kind{
 	kindSignIn:         {tEntra, (*writer).signIn},
 	kindSignInFailed:   {tEntra, (*writer).signInFailed},
@@ -109,7 +107,7 @@ var kinds = [numKinds]kind{
 	kindCompliance:     {tGeneral, (*writer).compliance},
 	kindDiscovery:      {tGeneral, (*writer).discovery},
 	kindMailThreat:     {tGeneral, (*writer).mailThreat},
-	kindUrlClick:       {tGeneral, (*writer).urlClick},
+	kindURLClick:       {tGeneral, (*writer).linkClick},
 	kindFileThreat:     {tGeneral, (*writer).fileThreat},
 	kindAir:            {tGeneral, (*writer).air},
 	kindQuarantine:     {tGeneral, (*writer).quarantine},
@@ -133,19 +131,17 @@ func sums(pairs ...int) []weighted {
 	sum := 0
 	for i := 0; i < len(pairs); i += 2 {
 		sum += pairs[i+1]
-		out = append(out, weighted{sum: sum, kind: uint16(pairs[i])}) //nolint:gosec // G115: kinds are few
+		out = append(out, weighted{sum: sum, kind: uint16(pairs[i])})
 	}
 	return out
 }
 
 // How often people, guests, admins and services do each thing.
-//
-//nolint:gochecknoglobals // tables
 var (
 	userKinds = sums(int(kindMailItem), 120, int(kindMailGroup), 50, int(kindMailAccessed), 160, int(kindFile), 200, int(kindFileDownloaded), 30,
 		int(kindSharing), 25, int(kindPage), 60, int(kindList), 30, int(kindTeamsMessage), 60, int(kindTeamsSession), 25, int(kindTeamsMembers), 6,
 		int(kindPowerBI), 35, int(kindCRM), 20, int(kindFlow), 8, int(kindPowerApp), 8, int(kindForms), 8, int(kindYammer), 8, int(kindCopilot), 20,
-		int(kindTodo), 6, int(kindAip), 10, int(kindLabel), 8, int(kindSignIn), 40, int(kindUrlClick), 4, int(kindEndpointDLP), 12, int(kindInboxRule), 1, int(kindConsent), 1, int(kindRare), 8)
+		int(kindTodo), 6, int(kindAip), 10, int(kindLabel), 8, int(kindSignIn), 40, int(kindURLClick), 4, int(kindEndpointDLP), 12, int(kindInboxRule), 1, int(kindConsent), 1, int(kindRare), 8)
 	guestKinds = sums(int(kindFile), 60, int(kindPage), 20, int(kindTeamsMessage), 20, int(kindSharing), 2)
 	adminKinds = sums(int(kindUserChange), 50, int(kindAppChange), 15, int(kindConsent), 3, int(kindExchangeAdmin), 30, int(kindSiteAdmin), 10,
 		int(kindCompliance), 15, int(kindDiscovery), 5, int(kindDefender), 8, int(kindPowerPlatform), 6, int(kindQuarantine), 5, int(kindTeamsMembers), 6)

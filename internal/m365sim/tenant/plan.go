@@ -88,7 +88,7 @@ func (t *Tenant) slot(i int) (start time.Time, length time.Duration, count, firs
 // plan appends the specs of a slot to dst.
 func (t *Tenant) plan(i int, dst []spec) []spec {
 	start, length, count, first := t.slot(i)
-	p := planner{t: t, r: rng(hash(t.cfg.Seed, saltSlot, uint64(i))), out: dst, from: len(dst), count: count, first: first, slot: uint32(i), start: start.UnixMilli(), length: length.Milliseconds()} //nolint:gosec // G115: slots are counted from zero
+	p := planner{t: t, r: rng(hash(t.cfg.Seed, saltSlot, uint64(i))), out: dst, from: len(dst), count: count, first: first, slot: uint32(i), start: start.UnixMilli(), length: length.Milliseconds()}
 	p.attack()
 	for !p.full() {
 		p.session()
@@ -128,7 +128,7 @@ func (p *planner) add(at int64, user int32, k uint16, marks uint16) {
 		marks |= markTurned
 	}
 	last := p.start + p.length - 1
-	p.out = append(p.out, spec{at: min(at, last), user: user, slot: p.slot, seq: uint32(seq), sess: p.sess, kind: k, marks: marks}) //nolint:gosec // G115: a slot has few records
+	p.out = append(p.out, spec{at: min(at, last), user: user, slot: p.slot, seq: uint32(seq), sess: p.sess, kind: k, marks: marks})
 }
 
 // session plans one sitting: somebody signs in, works for a while, and leaves; or a service does something on its own.

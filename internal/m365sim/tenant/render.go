@@ -30,7 +30,6 @@ func (b *Buffer) Records() [][]byte {
 	return b.records
 }
 
-//nolint:gochecknoglobals // a pool of scratch space, not state
 var planPool = sync.Pool{New: func() any { return new([]spec) }}
 
 // Render writes the blob of a descriptor into buf, which it empties first.
@@ -50,7 +49,7 @@ func (t *Tenant) Render(buf *Buffer, d Descriptor) {
 }
 
 func (t *Tenant) renderRange(buf *Buffer, typ int, slot, from, n uint32, again bool) {
-	scratch := planPool.Get().(*[]spec) //nolint:forcetypeassert // the pool holds nothing else
+	scratch := planPool.Get().(*[]spec)
 	defer planPool.Put(scratch)
 	*scratch = t.plan(int(slot), (*scratch)[:0])
 	i := uint32(0)
@@ -123,12 +122,6 @@ func (w *writer) str(k, v string) {
 	w.b = append(w.b, '"')
 }
 
-// val appends v as a member whose value is already JSON.
-func (w *writer) val(k, v string) {
-	w.key(k)
-	w.b = append(w.b, v...)
-}
-
 func (w *writer) num(k string, n int) {
 	w.key(k)
 	w.b = strconv.AppendInt(w.b, int64(n), 10)
@@ -166,7 +159,7 @@ func (w *writer) stamp() {
 		copy(w.dayStr[:], time.Unix(day*86400, 0).UTC().AppendFormat(nil, time.DateOnly))
 	}
 	sec %= 86400
-	h, m, s := byte(sec/3600), byte(sec/60%60), byte(sec%60) //nolint:gosec // G115: below 60
+	h, m, s := byte(sec/3600), byte(sec/60%60), byte(sec%60)
 	w.b = append(w.b, w.dayStr[:]...)
 	w.b = append(w.b, 'T', '0'+h/10, '0'+h%10, ':', '0'+m/10, '0'+m%10, ':', '0'+s/10, '0'+s%10)
 }

@@ -15,7 +15,7 @@ func (r *rng) n(k int) int {
 		return 0
 	}
 	hi := r.next() >> 32
-	return int(hi * uint64(k) >> 32) //nolint:gosec // G115: k is a small positive table length
+	return int(hi * uint64(k) >> 32)
 }
 
 // chance is true once in k calls.

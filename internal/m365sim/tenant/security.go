@@ -11,7 +11,7 @@ func (w *writer) aip() {
 	w.b = append(w.b, '{')
 	// This family puts its own members first; the common ones follow.
 	w.raw(`"SensitivityLabelEventData":{"SensitivityLabelId":"`)
-	w.b = newGUID(uint64(w.r.n(4)), 44).append(w.b) //nolint:gosec // G115: small
+	w.b = newGUID(uint64(w.r.n(4)), 44).append(w.b)
 	w.raw(`"},"SensitiveInfoTypeData":[],"ProtectionEventData":{"IsProtected":false},"Common":{"ApplicationId":"c00e9d32-3c8d-4a7d-832b-029040e7db99","ApplicationName":"Information Protection Add-In","ProcessName":"WINWORD","Platform":1,"DeviceName":"pc-`)
 	w.b = strconv.AppendInt(w.b, int64(w.u.index), 10)
 	w.raw(`.` + w.t.domains[1] + `","Location":"On-premises file shares","ProductVersion":"2.13.49.0"},"DataState":"Use","ObjectId":"C:\\work\\plan.docx"`)
@@ -32,15 +32,18 @@ func (w *writer) label() {
 	w.head(pick(&w.r, []string{"SensitivityLabelApplied", "SensitivityLabeledFileOpened", "SensitivityLabelUpdated", "FileSensitivityLabelChanged"}), 82+w.r.n(3))
 	w.who(w.u.UPN, w.u.ID, 0, "PublicEndpoint")
 	w.raw(`,"Application":"Word","DeviceName":"pc-7","Platform":1,"ProductVersion":"16.0.18730","SensitivityLabelEventData":{"ActionSource":3,"LabelEventType":2,"OldSensitivityLabelId":"","SensitivityLabelId":"`)
-	w.b = newGUID(uint64(w.r.n(4)), 44).append(w.b) //nolint:gosec // G115: small
+	w.b = newGUID(uint64(w.r.n(4)), 44).append(w.b)
 	w.raw(`"},"Scope":0`)
 	w.str("ObjectId", w.u.personalSite+"/Documents/plan 7.docx")
 }
 
 var alertNames = []struct{ name, category, severity string }{
-	{"Elevation of Exchange admin privilege", "AccessGovernance", "Low"}, {"Creation of forwarding/redirect rule", "ThreatManagement", "Informational"},
-	{"User restricted from sending email", "ThreatManagement", "Medium"}, {"Unusual volume of file deletion", "DataGovernance", "Medium"},
-	{"Email messages containing malicious URL removed after delivery", "ThreatManagement", "High"}, {"Data loss: card numbers shared outside", "DataLossPrevention", "High"},
+	{"Elevation of Exchange admin privilege", "AccessGovernance", "Low"},
+	{"Creation of forwarding/redirect rule", "ThreatManagement", "Informational"},
+	{"User restricted from sending email", "ThreatManagement", "Medium"},
+	{"Unusual volume of file deletion", "DataGovernance", "Medium"},
+	{"Email messages containing malicious URL removed after delivery", "ThreatManagement", "High"},
+	{"Data loss: card numbers shared outside", "DataLossPrevention", "High"},
 }
 
 func (w *writer) alert() {
@@ -88,7 +91,7 @@ func (w *writer) compliance() {
 func (w *writer) discovery() {
 	w.head(pick(&w.r, []string{"SearchCreated", "CaseAdded", "SearchExportDownloaded", "HoldCreated", "SearchStarted"}), 24)
 	w.who(w.u.UPN, w.u.PUID, 0, "SecurityComplianceCenter")
-	w.guidOf("CaseId", newGUID(w.t.cfg.Seed, 24, uint64(w.r.n(5)))) //nolint:gosec // G115: small
+	w.guidOf("CaseId", newGUID(w.t.cfg.Seed, 24, uint64(w.r.n(5))))
 	w.raw(`,"Case":"Matter 12","Cmdlet":"New-ComplianceSearch","Query":"subject:\"plan\" AND sent>=2026-01-01","ExchangeLocations":"All","SharepointLocations":"","ObjectType":"ComplianceSearch","ExtendedProperties":[{"Name":"CaseType","Value":"AdvancedEdiscovery"}],"Parameters":[{"Name":"Name","Value":"search 1"}]`)
 	w.str("ObjectId", "search 1")
 }
@@ -125,7 +128,7 @@ func appendHex(b []byte, v uint64) []byte {
 	return b
 }
 
-func (w *writer) urlClick() {
+func (w *writer) linkClick() {
 	w.threatHead("TIUrlClickData", 41)
 	w.raw(`,"AppName":"Mail","SourceId":"mail","URLClickAction":` + strconv.Itoa(2+w.r.n(5)) + `,"URL":"https://login.lookalike.example/?u=1\u0026x=2","EventDeepLink":"https://security.example/click","TimeOfClick":"`)
 	w.stamp()
@@ -191,7 +194,7 @@ func (w *writer) endpointDLP() {
 	w.str("ClientIP", w.ip())
 	w.str("ObjectId", "C:\\\\Users\\\\"+w.u.upnEscapedForPath+"\\\\plan.docx")
 	w.raw(`,"Application":"explorer.exe","DeviceName":"pc-` + strconv.Itoa(int(w.u.index)) + `","EvidenceFile":{"FullUrl":"","StorageName":""},"FileExtension":"docx","FileType":"","FileSize":` + strconv.Itoa(w.r.between(100, 90_000)) + `,"Hidden":false,"JitTriggered":false,"MDATPDeviceId":"`)
-	w.b = appendHex(w.b, uint64(w.u.index)) //nolint:gosec // G115: counted from zero
+	w.b = appendHex(w.b, uint64(w.u.index))
 	w.raw(`","EnforcementMode":1,"OriginatingDomain":"","ParentArchiveHash":"","Platform":1,"PolicyMatchInfo":{},"RMSEncrypted":false,"SensitiveInfoTypeData":[],"SourceLocationType":1,"TargetDomain":"","Sha256":"`)
 	for range 4 {
 		w.b = appendHex(w.b, w.r.next())
@@ -199,9 +202,10 @@ func (w *writer) endpointDLP() {
 	w.raw(`"`)
 }
 
+// Sensitive information types by their well-known ids.
 const (
-	creditCardType = "50842eb7-edc8-4019-85dd-5a5c1f2bb085"
-	ibanType       = "e7dc4711-11b7-4cb0-b88b-2c394a771f0e"
+	cardType = "50842eb7-edc8-4019-85dd-5a5c1f2bb085"
+	ibanType = "e7dc4711-11b7-4cb0-b88b-2c394a771f0e"
 )
 
 // dlpPolicy writes the policy details; the detected values are the secrets themselves, in clear, as the feed has them.
@@ -222,7 +226,7 @@ func (w *writer) dlpPolicy(location string) {
 		w.b = strconv.AppendInt(w.b, int64(w.r.between(1000, 9999)), 10)
 		w.raw(`","Value":"card 4000 0000 valid thru 12\/29, please book"}`)
 	}
-	w.raw(`],"ResultsTruncated":false},"SensitiveInformationDetailedClassificationAttributes":[{"Confidence":65,"Count":1,"IsMatch":false},{"Confidence":85,"Count":1,"IsMatch":true}],"SensitiveInformationTypeName":"Credit Card Number","SensitiveType":"` + creditCardType + `","UniqueCount":1},{"Confidence":75,"Count":1,"Location":"` + location + `","SensitiveInformationTypeName":"IBAN","SensitiveType":"` + ibanType + `","UniqueCount":1}]},"ManagementRuleId":"`)
+	w.raw(`],"ResultsTruncated":false},"SensitiveInformationDetailedClassificationAttributes":[{"Confidence":65,"Count":1,"IsMatch":false},{"Confidence":85,"Count":1,"IsMatch":true}],"SensitiveInformationTypeName":"Credit Card Number","SensitiveType":"` + cardType + `","UniqueCount":1},{"Confidence":75,"Count":1,"Location":"` + location + `","SensitiveInformationTypeName":"IBAN","SensitiveType":"` + ibanType + `","UniqueCount":1}]},"ManagementRuleId":"`)
 	w.b = newGUID(w.t.cfg.Seed, 79).append(w.b)
 	w.raw(`","RuleId":"`)
 	w.b = newGUID(w.t.cfg.Seed, 78).append(w.b)
@@ -269,7 +273,7 @@ func (w *writer) dlpFile(workload, assistant string) {
 	w.raw(`","ItemLastModifiedTime":"`)
 	w.stamp()
 	w.raw(`","SiteCollectionUrl":"` + v.personalSite + `","SiteCollectionGuid":"`)
-	w.b = newGUID(w.t.cfg.Seed, uint64(v.index), 11).append(w.b) //nolint:gosec // G115: counted from zero
+	w.b = newGUID(w.t.cfg.Seed, uint64(v.index), 11).append(w.b)
 	w.raw(`","UniqueID":"`)
 	w.b = id.append(w.b)
 	w.raw(`"}`)

@@ -4,8 +4,18 @@ import "strconv"
 
 var (
 	fileNames = []struct{ name, ext string }{
-		{"plan", "docx"}, {"figures", "xlsx"}, {"deck", "pptx"}, {"contract signed", "pdf"}, {"photo", "jpg"}, {"Übersicht", "xlsx"}, {"notes", "one"},
-		{"export", "csv"}, {"archive", "zip"}, {"budget 2026", "xlsx"}, {"spec", "md"}, {"O\\u0027Dell review", "docx"},
+		{"plan", "docx"},
+		{"figures", "xlsx"},
+		{"deck", "pptx"},
+		{"contract signed", "pdf"},
+		{"photo", "jpg"},
+		{"Übersicht", "xlsx"},
+		{"notes", "one"},
+		{"export", "csv"},
+		{"archive", "zip"},
+		{"budget 2026", "xlsx"},
+		{"spec", "md"},
+		{"O\\u0027Dell review", "docx"},
 	}
 	fileOps = []string{"FileAccessed", "FileAccessed", "FileModified", "FileModified", "FilePreviewed", "FileUploaded", "FileDownloaded", "FileSyncDownloadedFull", "FileSyncUploadedFull", "FileDeleted", "FileRenamed", "FileMoved", "FolderCreated", "FileModifiedExtended", "FileAccessedExtended", "FileRecycled", "FileCheckedOut", "FileVersionsAllDeleted"}
 )
@@ -19,7 +29,7 @@ type place struct {
 
 func (w *writer) place() place {
 	if len(w.t.sites) == 0 || w.r.n(5) < 3 && !w.u.Guest {
-		i := uint64(w.u.index) //nolint:gosec // G115: counted from zero
+		i := uint64(w.u.index)
 		return place{
 			oneDrive: true, url: w.u.personalSite, folder: pick(&w.r, []string{"Documents", "Documents/2026", "Documents/Notes", "Documents/Desktop"}),
 			site: newGUID(w.t.cfg.Seed, saltSites, i, 11), web: newGUID(w.t.cfg.Seed, saltSites, i, 12), lst: newGUID(w.t.cfg.Seed, saltSites, i, 13),
@@ -85,7 +95,7 @@ func (w *writer) spFile(p place) {
 	f := pick(&w.r, fileNames)
 	n := strconv.Itoa(w.r.n(40))
 	w.guidOf("ListId", p.lst)
-	w.guidOf("ListItemUniqueId", newGUID(uint64(w.u.index), hash(uint64(len(f.name)), uint64(len(n))))) //nolint:gosec // G115: counted from zero
+	w.guidOf("ListItemUniqueId", newGUID(uint64(w.u.index), hash(uint64(len(f.name)), uint64(len(n)))))
 	w.guidOf("Site", p.site)
 	w.guidOf("WebId", p.web)
 	w.key("SiteUrl")
@@ -136,9 +146,9 @@ func (w *writer) fileOp(op string) {
 		w.str("DestinationFileExtension", "docx")
 	case "FileSyncUploadedFull", "FileSyncDownloadedFull":
 		w.raw(`,"MachineDomainInfo":"`)
-		w.b = newGUID(uint64(w.u.index)).append(w.b) //nolint:gosec // G115: counted from zero
+		w.b = newGUID(uint64(w.u.index)).append(w.b)
 		w.raw(`","MachineId":"`)
-		w.b = newGUID(uint64(w.u.index), 2).append(w.b) //nolint:gosec // G115: counted from zero
+		w.b = newGUID(uint64(w.u.index), 2).append(w.b)
 		w.raw(`"`)
 	}
 }

@@ -62,11 +62,14 @@ func NewBudget(bytes int64) *Budget { return &Budget{max: bytes} }
 // Used is what the sets take at the moment, in bytes.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
+// Max is what they may take.
+func (b *Budget) Max() int64 { return b.max }
+
 // take accounts for a change in size; growth beyond the budget is refused.
 func (b *Budget) take(bytes int64) error {
 	if used := b.used.Add(bytes); bytes > 0 && used > b.max {
 		b.used.Add(-bytes)
-		return fmt.Errorf("%w: seen.memory is %d MiB: raise it (at most 24 bytes for each record of the horizon), or shorten seen.horizon, "+
+		return fmt.Errorf("%w: seen.memory is %d MiB: raise it (at most 24 bytes for each record of the horizon), or shorten kafka.topics.seen_horizon, "+
 			"at the price that repeats which come later than it pass", ErrFull, b.max>>20)
 	}
 	return nil
@@ -88,7 +91,7 @@ type Set struct {
 // New makes an empty set.
 func New(horizon time.Duration, budget *Budget) (*Set, error) {
 	if horizon < MinHorizon {
-		return nil, fmt.Errorf("seen.horizon: %s is below %s: the feed repeats records for days", horizon, MinHorizon)
+		return nil, fmt.Errorf("kafka.topics.seen_horizon: %s is below %s: the feed repeats records for days", horizon, MinHorizon)
 	}
 	s := &Set{budget: budget, horizon: int64(horizon / time.Hour)}
 	s.batch = Batch{set: s, pairs: map[audit.Entry]struct{}{}, ids: map[uint64]struct{}{}}

@@ -1,0 +1,152 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"millrace/internal/service"
+	"millrace/normalizer/internal/mapping"
+	"millrace/normalizer/internal/normalize"
+	"millrace/normalizer/internal/seen"
+	"millrace/pkg/kafkatx"
+	"millrace/pkg/wire"
+)
+
+// startBound is how long the cluster may take to answer while the program starts. A longer outage is left to whoever restarts us, with a
+// line that says what was waited for.
+const startBound = 15 * time.Second
+
+// Program describes the binary.
+func Program() service.Program[Config] {
+	return service.Program[Config]{
+		Name:     wire.StageNormalizer,
+		Synopsis: "turns raw Microsoft 365 audit records into OCSF 1.8.0 events, once each.",
+		Default:  DefaultConfig,
+		Validate: Config.Validate,
+		New: func(ctx context.Context, cfg Config, rt service.Runtime) (service.Component, error) {
+			return New(ctx, cfg, rt)
+		},
+		Check: check,
+		Topics: func(cfg Config, w io.Writer) error {
+			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageNormalizer, wire.StageRedrive))
+			return err
+		},
+		Base:     func(c *Config) *service.Config { return &c.Service },
+		Commands: commands(),
+	}
+}
+
+// App is a running normalizer.
+type App struct {
+	client *kafkatx.Client
+	stage  *kafkatx.Stage
+}
+
+// New connects to the cluster, makes sure of the topics, and prepares the stage. Nothing is read before Run.
+func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
+	mapper, err := newMapper(cfg)
+	if err != nil {
+		return nil, err
+	}
+	budget := seen.NewBudget(int64(cfg.Seen.Memory))
+	metrics, err := normalize.NewMetrics(rt.Registry, budget)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	client, err := cfg.Kafka.Client(wire.StageNormalizer, rt.Log, rt.Registry)
+	if err != nil {
+		return nil, err
+	}
+	handlers := normalize.Config{
+		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Horizon: cfg.Kafka.Topics.SeenHorizon,
+		Budget: budget, Mapper: mapper, Metrics: metrics, Log: rt.Log, Now: time.Now,
+	}
+	stage, err := connect(ctx, client, cfg, rt, handlers)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &App{client: client, stage: stage}, nil
+}
+
+func newMapper(cfg Config) (*mapping.Mapper, error) {
+	mapper, err := mapping.New(mapping.Options{RawData: cfg.Events.RawData, DLPClear: cfg.DLP.Content == "clear"})
+	if err != nil {
+		return nil, fmt.Errorf("compile the mapping tables: %w", err)
+	}
+	return mapper, nil
+}
+
+func connect(ctx context.Context, client *kafkatx.Client, cfg Config, rt service.Runtime, handlers normalize.Config) (*kafkatx.Stage, error) {
+	ctx, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("kafka.brokers: %w", err)
+	}
+	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageNormalizer), cfg.Kafka.Topics.Create)
+	if err != nil {
+		return nil, fmt.Errorf("topics: %w", err)
+	}
+	for _, d := range differences {
+		rt.Log.Warn("a topic is not configured as it should be", "topic", d.Topic, "config", d.Config, "have", d.Have, "want", d.Want)
+	}
+	names := cfg.Kafka.Names()
+	return kafkatx.NewStage(client, kafkatx.StageConfig{
+		Prefix: cfg.Kafka.Prefix, Name: wire.StageNormalizer,
+		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Layout: normalize.Layout,
+		New:             func(int32) (kafkatx.Handler, error) { return normalize.New(handlers) },
+		MaxBatchRecords: cfg.Batch.Records, MaxBatchBytes: int(cfg.Batch.Bytes), Codec: cfg.Kafka.Codec,
+	})
+}
+
+// Run processes until ctx ends, or something is wrong that a human has to put right.
+func (a *App) Run(ctx context.Context) error {
+	defer a.client.Close()
+	return a.stage.Run(ctx)
+}
+
+// errNotReady is what /readyz says until the group has assigned numbers and their state is loaded.
+var errNotReady = errors.New("waiting for the group to assign partition numbers, or loading their state")
+
+// Ready implements service.Component.
+func (a *App) Ready() error {
+	if !a.stage.Ready() {
+		return errNotReady
+	}
+	return nil
+}
+
+// check answers -check: the mapping tables compile, the cluster answers, the topics are there.
+func check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) error {
+	if _, err := newMapper(cfg); err != nil {
+		return err
+	}
+	client, err := cfg.Kafka.Client(wire.StageNormalizer, rt.Log, nil)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		return fmt.Errorf("kafka.brokers: %w", err)
+	}
+	out := "configuration: ok\nmapping tables: ok\nkafka: ok\n"
+	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageNormalizer), false)
+	switch {
+	case err != nil && cfg.Kafka.Topics.Create:
+		out += "topics: " + err.Error() + " (they are created at the first start)\n"
+	case err != nil:
+		return fmt.Errorf("topics: %w", err)
+	default:
+		out += "topics: ok\n"
+	}
+	for _, d := range differences {
+		out += "warning: " + d.String() + "\n"
+	}
+	_, err = io.WriteString(w, out)
+	return err
+}

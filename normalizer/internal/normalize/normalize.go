@@ -1,0 +1,234 @@
+// Package normalize turns the raw records of one partition number into events.
+//
+// What a record becomes is decided in this order: a dead letter if it is no record of ours or no JSON object; nothing if its id and
+// content were published before; else what the mapping makes of it, events or a dead letter. A refused record is not remembered,
+// so that it can be redriven once the reason is gone, and is published once however often it was refused.
+package normalize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"millrace/normalizer/internal/mapping"
+	"millrace/normalizer/internal/seen"
+	"millrace/pkg/audit"
+	"millrace/pkg/kafkatx"
+	"millrace/pkg/wire"
+)
+
+// Layout is the version of the state layout; normalizers of two layouts refuse to share a group.
+const Layout = 1
+
+// Mapper maps one record: *mapping.Mapper. It appends to dst, and its error is a *mapping.Refusal. It may be called concurrently.
+type Mapper interface {
+	Map(dst []mapping.Event, rec audit.Record, digest uint64) ([]mapping.Event, error)
+}
+
+// Config is what the handlers of all numbers of a process share.
+type Config struct {
+	Names      wire.Names
+	Partitions int
+	Horizon    time.Duration
+	Budget     *seen.Budget
+	Mapper     Mapper
+	Metrics    *Metrics
+	Log        *slog.Logger
+	Now        func() time.Time // for the delay metric only
+	MaxEvent   int              // largest encoded event; 0 = wire.MaxEvent
+}
+
+// Handler is the kafkatx.Processor of one number.
+type Handler struct {
+	cfg      Config
+	set      *seen.Set
+	digester audit.Digester
+	events   []mapping.Event // scratch
+	change   change
+}
+
+// New makes the handler of a number with empty memory; Load fills it.
+func New(cfg Config) (*Handler, error) {
+	set, err := seen.New(cfg.Horizon, cfg.Budget)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MaxEvent == 0 {
+		cfg.MaxEvent = wire.MaxEvent
+	}
+	h := &Handler{cfg: cfg, set: set}
+	h.change = change{h: h, tally: newTally()}
+	return h, nil
+}
+
+// Load implements kafkatx.Handler.
+func (h *Handler) Load(r kafkatx.Record) error {
+	if err := h.set.Load(r.Value, h.cfg.Partitions); err != nil {
+		return fmt.Errorf("%s/%d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+	}
+	return nil
+}
+
+// Close implements kafkatx.Handler.
+func (h *Handler) Close() { h.set.Close() }
+
+// change is what a batch alters: the seen set, and the counters.
+type change struct {
+	h     *Handler
+	batch *seen.Batch
+	tally tally
+}
+
+// Merge implements kafkatx.Change.
+func (c *change) Merge() {
+	c.batch.Merge()
+	c.h.cfg.Metrics.add(&c.tally, c.h.cfg.Now())
+	c.tally.reset()
+}
+
+// Discard implements kafkatx.Change.
+func (c *change) Discard() {
+	c.batch.Discard()
+	c.tally.reset()
+}
+
+// Process implements kafkatx.Processor.
+func (h *Handler) Process(_ context.Context, in []kafkatx.Record) (kafkatx.Result, error) {
+	batch, err := h.set.Begin()
+	if err != nil {
+		return kafkatx.Result{}, err
+	}
+	h.change.batch = batch
+	res := kafkatx.Result{Outputs: make([]kafkatx.Record, 0, len(in)), Change: &h.change}
+	for i := range in {
+		if err := h.record(&in[i], &res); err != nil {
+			h.change.Discard()
+			return kafkatx.Result{}, fmt.Errorf("%s/%d offset %d: %w", in[i].Topic, in[i].Partition, in[i].Offset, err)
+		}
+	}
+	if value := batch.Encode(h.cfg.Partitions); value != nil {
+		res.State = []kafkatx.Record{{Value: value}}
+	}
+	return res, nil
+}
+
+// record decides one record. Its error is none of the record's: the memory for repeats is full.
+func (h *Handler) record(in *kafkatx.Record, res *kafkatx.Result) error {
+	rec, err := wire.ParseRaw(*in)
+	if err != nil {
+		h.refuse(in, audit.WorkloadOther, wire.ReasonNoProvenance, err.Error(), res)
+		return nil
+	}
+	env, err := audit.ParseEnvelope(rec.Raw)
+	if err != nil {
+		h.refuse(in, wire.WorkloadOf(-1, "", rec.Domain, 0), wire.ReasonInvalidJSON, err.Error(), res)
+		return nil
+	}
+	workload := wire.WorkloadOf(env.RecordType, env.Workload, rec.Domain, 0)
+	if env.ID == "" {
+		h.refuse(in, workload, wire.ReasonNoID, "the record has no Id", res)
+		return nil
+	}
+	digest, err := h.digester.Sum(rec.Raw)
+	if err != nil {
+		h.refuse(in, workload, wire.ReasonInvalidJSON, err.Error(), res)
+		return nil
+	}
+	entry := audit.NewEntry(rec.Tenant, rec.Domain, env.ID, digest)
+	verdict := h.change.batch.Look(entry, rec.Fetched)
+	if verdict == seen.Repeat {
+		h.count(workload, repeat)
+		return nil
+	}
+	if refusal := h.publish(in, rec, digest, verdict == seen.Variant, res); refusal != nil {
+		h.refuse(in, workload, wire.Reason(refusal.Reason), refusal.Detail, res)
+		return nil
+	}
+	if err := h.change.batch.Add(entry, rec.Created, rec.Fetched); err != nil {
+		return err
+	}
+	if verdict == seen.Variant {
+		h.count(workload, variant)
+	} else {
+		h.count(workload, published)
+	}
+	h.change.tally.created = append(h.change.tally.created, rec.Created)
+	return nil
+}
+
+// publish appends the record's events. A record is published whole or not at all.
+func (h *Handler) publish(in *kafkatx.Record, rec audit.Record, digest uint64, isVariant bool, res *kafkatx.Result) *mapping.Refusal {
+	var refusal *mapping.Refusal
+	if h.events, refusal = h.mapSafely(in, rec, digest); refusal != nil {
+		return refusal
+	}
+	before := len(res.Outputs)
+	for i := range h.events {
+		ev := &h.events[i]
+		out := wire.EventRecord(h.cfg.Names, *in, wire.Event{
+			UID: ev.UID, ClassUID: ev.ClassUID, TypeUID: ev.TypeUID, SeverityID: ev.SeverityID, TimeMillis: ev.TimeMillis,
+			Workload: wire.WorkloadOf(ev.RecordType, ev.Workload, rec.Domain, ev.ClassUID), Variant: isVariant, Value: ev.Value,
+		})
+		if size := encodedSize(&out); size > h.cfg.MaxEvent {
+			res.Outputs = res.Outputs[:before]
+			return &mapping.Refusal{
+				Reason: string(wire.ReasonTooLarge),
+				Detail: fmt.Sprintf("event %d of %d takes %d bytes, the limit is %d", i+1, len(h.events), size, h.cfg.MaxEvent),
+			}
+		}
+		res.Outputs = append(res.Outputs, out)
+		*ev = mapping.Event{} // the scratch space must not hold on to what is published
+	}
+	return nil
+}
+
+// mapSafely keeps a defect of the mapping to the record that shows it: that record becomes a dead letter, which can be redriven after
+// the fix, and the number goes on.
+func (h *Handler) mapSafely(in *kafkatx.Record, rec audit.Record, digest uint64) (events []mapping.Event, refusal *mapping.Refusal) {
+	defer func() {
+		if p := recover(); p != nil {
+			// What was panicked with may hold content of the record, unless it is the runtime's own.
+			cause := fmt.Sprintf("%T", p)
+			var re runtime.Error
+			if err, ok := p.(error); ok && errors.As(err, &re) {
+				cause = re.Error()
+			}
+			h.cfg.Log.Error("the mapping panicked; the record is now a dead letter",
+				"topic", in.Topic, "partition", in.Partition, "offset", in.Offset, "err", cause, "stack", string(debug.Stack()))
+			events, refusal = h.events[:0], &mapping.Refusal{Reason: string(wire.ReasonMappingFailed), Detail: "panic: " + cause}
+		}
+	}()
+	events, err := h.cfg.Mapper.Map(h.events[:0], rec, digest)
+	if err == nil {
+		return events, nil
+	}
+	if !errors.As(err, &refusal) {
+		h.cfg.Log.Error("the mapping failed; the record is now a dead letter",
+			"topic", in.Topic, "partition", in.Partition, "offset", in.Offset, "err", fmt.Sprintf("%T", err))
+		refusal = &mapping.Refusal{Reason: string(wire.ReasonMappingFailed), Detail: fmt.Sprintf("%T", err)}
+	}
+	return events, refusal
+}
+
+func (h *Handler) refuse(in *kafkatx.Record, workload audit.Workload, reason wire.Reason, detail string, res *kafkatx.Result) {
+	res.Outputs = append(res.Outputs, wire.DeadLetter(h.cfg.Names, *in, Stage, reason, detail)...)
+	h.change.tally.reasons[reason]++
+	h.count(workload, refused)
+}
+
+func (h *Handler) count(workload audit.Workload, o outcome) {
+	h.change.tally.records[counted{workload, o}]++
+}
+
+// encodedSize bounds what a record takes in a batch from above: its parts, and a few bytes of lengths for each.
+func encodedSize(r *kafkatx.Record) int {
+	n := 64 + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += 8 + len(h.Key) + len(h.Value)
+	}
+	return n
+}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,9 +122,9 @@ func unfit(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.R
 
 // Header is the value of a record's header; of repeated ones the last counts. Absent gives "".
 func Header(rec kafkatx.Record, key string) string {
-	for i := len(rec.Headers) - 1; i >= 0; i-- {
-		if rec.Headers[i].Key == key {
-			return string(rec.Headers[i].Value)
+	for _, h := range slices.Backward(rec.Headers) {
+		if h.Key == key {
+			return string(h.Value)
 		}
 	}
 	return ""

@@ -137,6 +137,11 @@ func (r *rig) do(method, address, contentType, body string) answer {
 	if r.token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.token)
 	}
+	return r.send(req)
+}
+
+func (r *rig) send(req *http.Request) answer {
+	r.t.Helper()
 	resp, err := r.client.Do(req)
 	if err != nil {
 		r.t.Fatal(err)

@@ -127,6 +127,7 @@ func (s *Server) post(ctx context.Context, h *webhook, body []byte, code string)
 const (
 	webhookTick    = time.Second
 	webhookBatch   = 50
+	webhookMemory  = 10 * time.Minute
 	webhookBackoff = 2 * time.Second
 	maxBackoff     = 10 * time.Minute
 )
@@ -192,7 +193,10 @@ func (h *webhooks) run(ctx context.Context) {
 			}
 			d := state[k]
 			if d == nil {
-				d = &delivery{since: now}
+				d = &delivery{since: now.Add(-webhookMemory)} // after a restart some notifications come again, as real ones do
+				if sub.started.After(d.since) {
+					d.since = sub.started
+				}
 				state[k] = d
 			}
 			if !now.Before(d.next) {

@@ -386,7 +386,7 @@ func (s *Server) checkAssertion(r *http.Request, app *registration, assertion, t
 		for _, cert := range app.certs {
 			one := sha1.Sum(cert.Raw) //nolint:gosec // G401: x5t is defined as a SHA-1 thumbprint
 			two := sha256.Sum256(cert.Raw)
-			if t.Header["x5t"] == base64.RawURLEncoding.EncodeToString(one[:]) || t.Header["x5t#S256"] == base64.RawURLEncoding.EncodeToString(two[:]) {
+			if thumbprint(t.Header["x5t"]) == base64.RawURLEncoding.EncodeToString(one[:]) || thumbprint(t.Header["x5t#S256"]) == base64.RawURLEncoding.EncodeToString(two[:]) {
 				return cert.PublicKey, nil
 			}
 		}
@@ -414,6 +414,12 @@ func (s *Server) checkAssertion(r *http.Request, app *registration, assertion, t
 		}
 	}
 	return newSignInError(http.StatusUnauthorized, "invalid_client", 50012, "Client assertion audience claim does not match Realm issuer.")
+}
+
+// thumbprint brings a thumbprint to one alphabet: clients write it in either form of base64.
+func thumbprint(header any) string {
+	text, _ := header.(string)
+	return strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text)
 }
 
 // printable shortens and cleans text of a client before it is written back.

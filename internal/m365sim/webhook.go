@@ -234,11 +234,11 @@ func (h *webhooks) deliver(ctx context.Context, k subKey, sub subscription, d *d
 		d.since = now
 		return
 	}
+	h.count(k, batch)
 	body, err := json.Marshal(batch)
 	if err == nil {
 		err = h.s.post(ctx, sub.hook, body, "")
 	}
-	h.count(k, batch)
 	if err == nil {
 		d.since, d.failures = now, 0
 		return

@@ -23,7 +23,11 @@ const (
 	markVariant
 	markTurned // members in another order than usual
 	markAttack
+	markLarge
 )
+
+// largeAt is the ordinal of the record that Config.LargeRecord blows up.
+const largeAt = 777
 
 // spec is everything about one record but its text.
 type spec struct {
@@ -123,6 +127,9 @@ func (p *planner) add(at int64, user int32, k uint16, marks uint16) {
 		marks |= markNoTime
 	case 2500:
 		marks |= markBadTime
+	}
+	if p.first+seq == largeAt && p.t.cfg.LargeRecord > 0 {
+		marks |= markLarge
 	}
 	if p.r.chance(40) {
 		marks |= markTurned

@@ -101,6 +101,14 @@ func (w *writer) record(s *spec) {
 	if s.marks&markVariant != 0 {
 		w.str("SupplementalStatus", "Reclassified")
 	}
+	if s.marks&markLarge != 0 {
+		w.key("Comments")
+		w.b = append(w.b, '"')
+		for len(w.b)-from < w.t.cfg.LargeRecord {
+			w.b = append(appendHex(w.b, w.r.next()), ' ')
+		}
+		w.b = append(w.b, '"')
+	}
 	w.b = append(w.b, '}')
 	if s.marks&markTurned != 0 {
 		w.turnMembers(from)

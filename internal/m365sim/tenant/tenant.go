@@ -36,6 +36,7 @@ const (
 	DefaultExpireAfter = 7 * 24 * time.Hour
 	maxRecords         = 200_000_000
 	maxLiveRate        = 10_000
+	maxLargeRecord     = 64 << 20
 	week               = 7 * 24 * time.Hour
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	Origin time.Time
 	// LiveRate is the number of records a second after Origin. Default 3; negative means that nothing happens any more.
 	LiveRate float64
+	// LargeRecord is the size in bytes of one oversized record in the week. Default: there is none.
+	LargeRecord int
 	// ExpireAfter is how long a blob can be fetched after its creation. Default 7 days.
 	ExpireAfter time.Duration
 }
@@ -88,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.LiveRate > maxLiveRate {
 		return c, fmt.Errorf("tenant: LiveRate is %g, want at most %d", c.LiveRate, maxLiveRate)
+	}
+	if c.LargeRecord < 0 || c.LargeRecord > maxLargeRecord {
+		return c, fmt.Errorf("tenant: LargeRecord is %d, want 0 to %d", c.LargeRecord, maxLargeRecord)
 	}
 	if c.ExpireAfter == 0 {
 		c.ExpireAfter = DefaultExpireAfter

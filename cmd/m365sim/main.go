@@ -23,21 +23,32 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 const stopTime = 5 * time.Second
 
 func run(args []string, stdout, stderr io.Writer) int {
-	cfg, addr, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "m365sim:", err)
-		return 2
-	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := serve(ctx, cfg, addr, stdout); err != nil {
-		fmt.Fprintln(stderr, err)
+	if err := command(ctx, args, stdout, stderr); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		fmt.Fprintln(stderr, "m365sim:", err)
 		return 1
 	}
 	return 0
+}
+
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "dump":
+			return dump(ctx, args[1:], stdout, stderr)
+		case "report":
+			return compare(ctx, args[1:], stdout, stderr)
+		}
+	}
+	cfg, addr, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, cfg, addr, stdout)
 }
 
 func serve(ctx context.Context, cfg m365sim.Config, addr string, stdout io.Writer) (err error) {
@@ -88,11 +99,7 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	fs.BoolVar(&cfg.AllowRemote, "allow-remote", false, "permit an address that is not loopback: everybody who reaches it can have tokens")
 	fs.StringVar(&cfg.Dir, "dir", "", "`folder` for the CA, clock origin, subscriptions and ledger, kept over restarts (default: a temporary one)")
 	fs.Func("host", "further `name` or address for the certificate; may be repeated", func(v string) error { cfg.Hosts = append(cfg.Hosts, v); return nil })
-	fs.Uint64Var(&tc.Seed, "seed", 0, "`number` from which the tenant is invented; the same seed and origin give the same bytes")
-	fs.IntVar(&tc.Records, "records", tenant.DefaultRecords, "distinct records of the tenant's week")
-	fs.IntVar(&tc.Users, "users", 0, "size of the population (default: grows with -records)")
-	fs.Float64Var(&tc.LiveRate, "live-rate", tenant.DefaultLiveRate, "records a second after the start; -1 for none")
-	fs.Func("origin", "the tenant's `time` zero, RFC 3339 (default: the one kept in -dir, or now)", func(v string) (err error) { tc.Origin, err = time.Parse(time.RFC3339, v); return err })
+	tenantFlags(fs, &tc)
 	fs.StringVar(&app.ClientID, "client-id", m365sim.DefaultClientID, "client `id` of the registered app")
 	fs.StringVar(&app.Secret, "client-secret", m365sim.DefaultClientSecret, "its `secret`")
 	cert := fs.String("certificate", "", "PEM `file` with a certificate that may sign its client assertions")
@@ -136,6 +143,15 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	return cfg, *addr, nil
 }
 
+// tenantFlags adds the flags that say which tenant it is.
+func tenantFlags(fs *flag.FlagSet, tc *tenant.Config) {
+	fs.Uint64Var(&tc.Seed, "seed", 0, "`number` from which the tenant is invented; the same seed and origin give the same bytes")
+	fs.IntVar(&tc.Records, "records", tenant.DefaultRecords, "distinct records of the tenant's week")
+	fs.IntVar(&tc.Users, "users", 0, "size of the population (default: grows with -records)")
+	fs.Float64Var(&tc.LiveRate, "live-rate", tenant.DefaultLiveRate, "records a second after the start; -1 for none")
+	fs.Func("origin", "the tenant's `time` zero, RFC 3339 (default: the one kept in -dir, or now)", func(v string) (err error) { tc.Origin, err = time.Parse(time.RFC3339, v); return err })
+}
+
 const usage = `m365sim is a Microsoft 365 for people who build collectors of audit records.
 
 One TLS listener serves the sign-in endpoint, the Management Activity API and the
@@ -147,6 +163,8 @@ what it had and what it served. docs/simulator.md is its manual.
   m365sim                                  a tenant with 20,000 records in its week
   m365sim -subscribed -records 500000      the whole week is there at once
   m365sim -dir ./sim -fault cut=0.05@blob  kept over restarts; 5 % of downloads break
+  m365sim dump -seed 7 -records 1000       the records of a week as NDJSON, no server
+  m365sim report -records 100000 FILE…     how they look beside the records of files
 
 Faults: throttle403 throttle429 internal gateway unauthorized drop lost cut truncated
 Endpoints: token start stop list content blob notifications resources graph

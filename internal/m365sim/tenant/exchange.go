@@ -13,7 +13,7 @@ var (
 
 func (w *writer) mailboxHead(op string, recordType int) {
 	w.head(op, recordType)
-	w.str("ResultStatus", pick(&w.r, []string{"Succeeded", "Succeeded", "Succeeded", "PartiallySucceeded"}))
+	w.str("ResultStatus", resultOf(&w.r))
 	w.who(w.u.UPN, w.puidKey(), 0, "Exchange")
 }
 
@@ -249,4 +249,11 @@ func (w *writer) exchangeSystem() {
 	w.str("OrganizationName", w.t.domains[0])
 	w.str("OriginatingServer", pick(&w.r, servers))
 	w.raw(`,"Parameters":[{"Name":"Arbitration","Value":"True"},{"Name":"Force","Value":"True"},{"Name":"IssueWarningQuota","Value":"90 GB (96,636,764,160 bytes)"},{"Name":"SCLDeleteEnabled","Value":"False"}]`)
+}
+
+func resultOf(r *rng) string {
+	if r.chance(30) {
+		return "PartiallySucceeded"
+	}
+	return "Succeeded"
 }

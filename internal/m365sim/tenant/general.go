@@ -223,10 +223,15 @@ func parseRecordTypes() (out [numTypes][]rareType) {
 	return out
 }
 
+// rareType picks the record type of a rare record.
+func (t *Tenant) rareType(typ int, s *spec) rareType {
+	table := rareTypes[typ]
+	return table[hash(t.cfg.Seed, uint64(s.slot), uint64(s.seq))%uint64(len(table))]
+}
+
 // rare writes a record of any type that the content type may bring, with the common members and a few of its own.
 func (w *writer) rare(typ int) {
-	table := rareTypes[typ]
-	rt := table[int(hash(w.t.cfg.Seed, uint64(w.s.slot)*131+uint64(w.s.seq))%uint64(len(table)))]
+	rt := w.t.rareType(typ, w.s)
 	w.head(pick(&w.r, []string{"Create", "Update", "Delete", "View", "Run", "Export"})+rt.name, rt.number)
 	if w.r.chance(2) {
 		w.str("ResultStatus", pick(&w.r, []string{"Success", "Successful", "Failed", "failed", "New", "TRUE"}))

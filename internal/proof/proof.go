@@ -95,6 +95,7 @@ type record struct {
 
 // event is one event that must be there exactly once, by the hash of its uid.
 type event struct {
+	uid      string
 	record   int
 	events   int
 	enriched int
@@ -117,9 +118,9 @@ func (c *check) conclude() {
 		row.Has++
 		row.Raw += cp.raw
 		if cp.raw == 0 {
-			c.report.add(rec.workload, Missing, "raw", "record %s of %s", rec.id, cp.name)
+			c.report.add(rec.workload, Missing, "raw", cp.name, "record %s of %s", rec.id, cp.name)
 		} else if rec.refused && cp.dead == 0 {
-			c.report.add(rec.workload, Missing, "dead letter", "refused record %s of %s", rec.id, cp.name)
+			c.report.add(rec.workload, Missing, "dead letter", cp.name, "refused record %s of %s", rec.id, cp.name)
 		}
 	}
 	for i := range c.records {
@@ -139,9 +140,9 @@ func (c *check) concludeRecord(rec *record) {
 	for _, uid := range rec.events {
 		ev := c.events[uid]
 		if ev.events == 0 {
-			c.report.add(rec.workload, Missing, "event", "of record %s", rec.id)
+			c.report.add(rec.workload, Missing, "event", ev.uid, "of record %s", rec.id)
 		} else if ev.enriched == 0 {
-			c.report.add(rec.workload, Missing, "enriched event", "of record %s", rec.id)
+			c.report.add(rec.workload, Missing, "enriched event", ev.uid, "of record %s", rec.id)
 		}
 	}
 }

@@ -13,6 +13,16 @@ import (
 // Read gives every committed record of the topics, from the first offset kept to the end as it is when Read is called, to fn. Order is
 // kept within a partition. A topic that does not exist is passed over.
 func Read(ctx context.Context, brokers, topics []string, fn func(*kgo.Record) error) error {
+	return read(ctx, brokers, topics, kgo.ReadCommitted(), func(r *kgo.Record) error {
+		if r.Attrs.IsControl() {
+			return nil
+		}
+		return fn(r)
+	})
+}
+
+// read also gives the control records to fn.
+func read(ctx context.Context, brokers, topics []string, level kgo.IsolationLevel, fn func(*kgo.Record) error) error {
 	starts, ends, err := bounds(ctx, brokers, topics)
 	if err != nil {
 		return err
@@ -37,7 +47,7 @@ func Read(ctx context.Context, brokers, topics []string, fn func(*kgo.Record) er
 	}
 	// Control records are kept, because the last offset of a transactional partition is a marker and its end could not be told else.
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(4<<20))
+		kgo.FetchIsolationLevel(level), kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(4<<20))
 	if err != nil {
 		return err
 	}
@@ -56,7 +66,7 @@ func Read(ctx context.Context, brokers, topics []string, fn func(*kgo.Record) er
 			if !reading || failed != nil {
 				return
 			}
-			if !r.Attrs.IsControl() && r.Offset < end {
+			if r.Offset < end {
 				failed = fn(r)
 			}
 			if r.Offset >= end-1 {

@@ -22,7 +22,8 @@ const (
 // Problem names one record that is not as it must be.
 type Problem struct {
 	Kind   Kind
-	What   string // raw, event, enriched event, dead letter, metadata.uid
+	What   string // raw, event, enriched event, dead letter
+	ID     string // ce_id that it has, or would have, on the topic
 	Detail string
 }
 
@@ -43,11 +44,14 @@ type Row struct {
 // Report is the verdict.
 type Report struct {
 	Rows     map[audit.Workload]*Row
-	Problems []Problem // the first ones
-	named    int
+	Problems []Problem
+	named    int // how many problems Write names
 }
 
 func newReport(named int) *Report { return &Report{Rows: map[audit.Workload]*Row{}, named: named} }
+
+// maxProblems bounds the memory for a run in which everything is wrong; further problems are counted only.
+const maxProblems = 100_000
 
 func (r *Report) row(w audit.Workload) *Row {
 	row := r.Rows[w]
@@ -58,7 +62,7 @@ func (r *Report) row(w audit.Workload) *Row {
 	return row
 }
 
-func (r *Report) add(w audit.Workload, kind Kind, what, format string, args ...any) {
+func (r *Report) add(w audit.Workload, kind Kind, what, id, format string, args ...any) {
 	row := r.row(w)
 	switch kind {
 	case Missing:
@@ -68,8 +72,8 @@ func (r *Report) add(w audit.Workload, kind Kind, what, format string, args ...a
 	default:
 		row.Wrong++
 	}
-	if len(r.Problems) < r.named {
-		r.Problems = append(r.Problems, Problem{Kind: kind, What: what, Detail: fmt.Sprintf(format, args...)})
+	if len(r.Problems) < maxProblems {
+		r.Problems = append(r.Problems, Problem{Kind: kind, What: what, ID: id, Detail: fmt.Sprintf(format, args...)})
 	}
 }
 
@@ -114,7 +118,7 @@ func (r *Report) Write(w io.Writer) error {
 	if err := tab.Flush(); err != nil {
 		return err
 	}
-	for _, p := range r.Problems {
+	for _, p := range r.Problems[:min(len(r.Problems), r.named)] {
 		if _, err := fmt.Fprintf(w, "%s: %s: %s\n", p.Kind, p.What, p.Detail); err != nil {
 			return err
 		}

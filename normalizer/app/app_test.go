@@ -58,17 +58,17 @@ func TestUnreachableBrokerIsOneLine(t *testing.T) {
 }
 
 const (
-	record  = `{"Id":"6f0c4b1e-0001-4c1e-9c00-000000000001","CreationTime":"2026-03-02T08:00:00","RecordType":6,"Operation":"FileAccessed","Workload":"SharePoint","UserId":"ada@example.org","UserType":0,"OrganizationId":"11111111-2222-3333-4444-555555555555","ObjectId":"https://example.sharepoint.com/sites/a/b.docx","ClientIP":"203.0.113.7"}`
-	another = `{"Id":"6f0c4b1e-0001-4c1e-9c00-000000000002","CreationTime":"2026-03-02T08:00:01","RecordType":15,"Operation":"UserLoggedIn","Workload":"AzureActiveDirectory","UserId":"bob@example.org","UserType":0,"OrganizationId":"11111111-2222-3333-4444-555555555555"}`
+	oneRecord     = `{"Id":"6f0c4b1e-0001-4c1e-9c00-000000000001","CreationTime":"2026-03-02T08:00:00","RecordType":6,"Operation":"FileAccessed","Workload":"SharePoint","UserId":"ada@example.org","UserType":0,"OrganizationId":"11111111-2222-3333-4444-555555555555","ObjectId":"https://example.sharepoint.com/sites/a/b.docx","ClientIP":"203.0.113.7"}`
+	anotherRecord = `{"Id":"6f0c4b1e-0001-4c1e-9c00-000000000002","CreationTime":"2026-03-02T08:00:01","RecordType":15,"Operation":"UserLoggedIn","Workload":"AzureActiveDirectory","UserId":"bob@example.org","UserType":0,"OrganizationId":"11111111-2222-3333-4444-555555555555"}`
 )
 
 func TestMapCommand(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "records.ndjson")
-	if err := os.WriteFile(file, []byte(record+"\n"+another+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(oneRecord+"\n"+anotherRecord+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := run(t, record, "map", file, "-", "-validate")
+	code, out, errs := run(t, oneRecord, "map", file, "-", "-validate")
 	if code != 0 || errs != "" || strings.Count(out, "\n") != 3 {
 		t.Fatalf("%d %s %s", code, out, errs)
 	}
@@ -88,7 +88,7 @@ func TestMapCommand(t *testing.T) {
 	if ids[0] != ids[2] || ids[0] == ids[1] {
 		t.Errorf("uids %v", ids)
 	}
-	_, other, _ := run(t, record, "map", "-tenant", "99999999-2222-3333-4444-555555555555")
+	_, other, _ := run(t, oneRecord, "map", "-tenant", "99999999-2222-3333-4444-555555555555")
 	if strings.Contains(other, ids[0]) {
 		t.Error("another tenant gives the same uid")
 	}
@@ -101,7 +101,7 @@ func TestMapCommandRefuses(t *testing.T) {
 		code           int
 		want           string
 	}{
-		{"no id", record + "\n" + `{"CreationTime":"2026-03-02T08:00:00"}` + "\n", "map", 1, "standard input:2: no_id"},
+		{"no id", oneRecord + "\n" + `{"CreationTime":"2026-03-02T08:00:00"}` + "\n", "map", 1, "standard input:2: no_id"},
 		{"missing file", "", "map none.ndjson", 1, "none.ndjson"},
 		{"tenant", "", "map -tenant x", 2, "-tenant"},
 		{"empty", "", "map", 1, "the file is empty"},

@@ -119,7 +119,7 @@ func TestAppsAndDomains(t *testing.T) {
 	app := &App{ID: objectID(1), AppID: objectID(2), DisplayName: "Mail tool"}
 	d.SetApp(tenant, "1", app.ID, app)
 	d.SetDomain(tenant, "2", "example.org", true)
-	d.SetComplete(tenant, "3")
+	d.SetComplete(tenant, "3", true)
 	s := d.Publish().Tenant(tenant)
 	if s.App([]byte(app.AppID)) != app || s.App([]byte(app.ID)) != app || s.App([]byte(objectID(3))) != nil {
 		t.Error("app lookups")
@@ -189,12 +189,12 @@ func TestIncomplete(t *testing.T) {
 	t.Parallel()
 	d := NewDraft()
 	d.SetUser(tenant, "1", objectID(1), user(1, "a@example.org"))
-	if incomplete, known := d.Incomplete(); incomplete != 1 || known != 1 {
-		t.Errorf("got %d of %d", incomplete, known)
+	if incomplete, known := d.Incomplete(); len(incomplete) != 1 || known != 1 {
+		t.Errorf("got %v of %d", incomplete, known)
 	}
-	d.SetComplete(tenant, "2")
-	if incomplete, known := d.Incomplete(); incomplete != 0 || known != 1 {
-		t.Errorf("got %d of %d", incomplete, known)
+	d.SetComplete(tenant, "2", true)
+	if incomplete, known := d.Incomplete(); len(incomplete) != 0 || known != 1 {
+		t.Errorf("got %v of %d", incomplete, known)
 	}
 	if a, b := d.Publish(), d.Publish(); a != b {
 		t.Error("publishing without a change made a new snapshot")

@@ -162,17 +162,18 @@ func (d *Draft) SetDomain(tenant audit.TenantID, version, domain string, managed
 	t.domains = next
 }
 
-// SetComplete notes that the tenant's directory was read whole.
-func (d *Draft) SetComplete(tenant audit.TenantID, version string) {
-	d.change(tenant, version).complete = true
+// SetComplete notes whether the tenant's directory was read whole.
+func (d *Draft) SetComplete(tenant audit.TenantID, version string, complete bool) {
+	d.change(tenant, version).complete = complete
 }
 
-// Incomplete counts the tenants that are known and were never read whole; known counts all.
-func (d *Draft) Incomplete() (incomplete, known int) {
-	for _, t := range d.tenants {
+// Incomplete lists the tenants that are known and were never read whole, in order; known counts all.
+func (d *Draft) Incomplete() (incomplete []audit.TenantID, known int) {
+	for id, t := range d.tenants {
 		if !t.complete {
-			incomplete++
+			incomplete = append(incomplete, id)
 		}
 	}
+	slices.Sort(incomplete)
 	return incomplete, len(d.tenants)
 }

@@ -54,7 +54,7 @@ func world(t testing.TB) *Lookups {
 		ID: "00000000-0000-4000-8000-0000000000d5", AppID: mailApp, DisplayName: "Mail tool", Publisher: "Example Tools", Verified: "Example Tools Ltd",
 	})
 	d.SetDomain(tenant, "0/12", "example.org", true)
-	d.SetComplete(tenant, "0/13")
+	d.SetComplete(tenant, "0/13", true)
 	d.SetUser(unread, "0/14", adaID, ada)
 
 	custom := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }

@@ -21,7 +21,9 @@ func (s Source) String() string {
 }
 
 // Sources lists all lookups.
-func Sources() []Source { return []Source{Actor, Target, App, Range, Location, Operator, Agent} }
+func Sources() [sources]Source {
+	return [...]Source{Actor, Target, App, Range, Location, Operator, Agent}
+}
 
 // Outcome is what became of a lookup.
 type Outcome uint8
@@ -41,6 +43,16 @@ func (o Outcome) String() string {
 
 // Outcomes lists the outcomes that are counted.
 func Outcomes() []Outcome { return []Outcome{Found, Missing, Incomplete} }
+
+// Counts adds up the reports of many events.
+type Counts [sources][Incomplete + 1]int
+
+// Add counts one event's report.
+func (c *Counts) Add(r Report) {
+	for s, o := range r {
+		c[s][o]++
+	}
+}
 
 // Report says what became of each lookup for one event.
 type Report [sources]Outcome

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -214,6 +215,8 @@ func (f *memoryFile) set(stamp string, data []byte, err error) {
 	f.stamp, f.data, f.err = stamp, data, err
 }
 
+func (f *memoryFile) Name() string { return "memory" }
+
 func (f *memoryFile) Stamp() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -226,20 +229,21 @@ func (f *memoryFile) Read() ([]byte, error) {
 	return append([]byte(nil), f.data...), f.err
 }
 
-func TestGeo(t *testing.T) {
+func TestDatabases(t *testing.T) {
 	t.Parallel()
-	place := mmdbtest.Object("country", mmdbtest.Object("iso_code", "NL"), "city", mmdbtest.Object("names", mmdbtest.Object("en", "Utrecht")),
-		"subdivisions", []any{mmdbtest.Object("iso_code", "UT")}, "location", mmdbtest.Object("latitude", 52.09, "longitude", 5.12))
+	obj := mmdbtest.Object
+	place := obj("country", obj("iso_code", "NL"), "city", obj("names", obj("en", "Utrecht")),
+		"subdivisions", []any{obj("iso_code", "UT")}, "location", obj("latitude", 52.09, "longitude", 5.12))
 	located := &memoryFile{stamp: "1", data: mmdbtest.Build(t, "Test-City", 7, map[string]any{"203.0.113.0/24": place, "10.0.0.0/8": place})}
 	operator := &memoryFile{stamp: "1", data: mmdbtest.Build(t, "Test-ASN", 8, map[string]any{
-		"203.0.113.0/25":  mmdbtest.Object("autonomous_system_number", uint32(64500), "autonomous_system_organization", "Example Networks"),
-		"198.51.100.0/24": mmdbtest.Object("autonomous_system_number", "no number"),
+		"203.0.113.0/25":  obj("autonomous_system_number", uint32(64500), "autonomous_system_organization", "Example Networks"),
+		"198.51.100.0/24": obj("autonomous_system_number", "no number"),
 	})}
-	g, err := NewGeo(located, operator)
+	w, err := NewWatcher(Sources{Location: located, Operator: operator})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := g.Databases()
+	db := w.State().Places
 	if got, want := db.Version(), "Test-City@7+Test-ASN@8"; got != want {
 		t.Errorf("version %q, want %q", got, want)
 	}
@@ -259,52 +263,85 @@ func TestGeo(t *testing.T) {
 	}
 }
 
-func TestGeoFollowsItsFiles(t *testing.T) {
+func TestWatcherFollowsItsFiles(t *testing.T) {
 	t.Parallel()
-	file := &memoryFile{stamp: "1", data: mmdbtest.Build(t, "Test-City", 1, map[string]any{"203.0.113.0/24": mmdbtest.Object("country", mmdbtest.Object("iso_code", "NL"))})}
-	g, err := NewGeo(file, nil)
+	country := func(epoch uint64, code string) []byte {
+		return mmdbtest.Build(t, "Test-City", epoch, map[string]any{"203.0.113.0/24": mmdbtest.Object("country", mmdbtest.Object("iso_code", code))})
+	}
+	file := &memoryFile{stamp: "1", data: country(1, "NL")}
+	feed := &memoryFile{stamp: "1", data: []byte("203.0.113.1\n")}
+	w, err := NewWatcher(Sources{Location: file, Feeds: []FeedFile{{Tag: "Botnet", Category: Risky, File: feed}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	failures := make(chan struct{}, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.Run(ctx, time.Millisecond, slog.New(slog.DiscardHandler), func() {
-			select {
-			case failures <- struct{}{}:
-			default:
-			}
-		})
-	}()
+	failures := 0
+	refresh := func() State {
+		w.refresh(slog.New(slog.DiscardHandler), func() { failures++ })
+		return w.State()
+	}
+	before := refresh()
+	if !before.Ranges.Lookup(netip.MustParseAddr("203.0.113.1")).Found() || failures != 0 {
+		t.Error("the feed was not read")
+	}
 	file.set("2", []byte("no database"), nil)
-	<-failures
-	if got := g.Databases().Version(); got != "Test-City@1" {
-		t.Errorf("after a bad replacement: version %q", got)
+	feed.set("2", []byte("<html>"), nil)
+	if s := refresh(); s != before || failures != 2 {
+		t.Errorf("after bad replacements: %+v, %d failures", s, failures)
 	}
-	file.set("3", mmdbtest.Build(t, "Test-City", 2, map[string]any{"203.0.113.0/24": mmdbtest.Object("country", mmdbtest.Object("iso_code", "BE"))}), nil)
-	for deadline := time.Now().Add(30 * time.Second); g.Databases().Version() != "Test-City@2"; {
-		if time.Now().After(deadline) {
-			t.Fatal("the new file was never used")
-		}
-		time.Sleep(time.Millisecond)
+	if refresh(); failures != 2 {
+		t.Error("one bad file is more than one warning")
 	}
-	if got := g.Databases().Lookup(netip.MustParseAddr("203.0.113.1")).Country; got != "BE" {
-		t.Errorf("country %q, want BE", got)
+	file.set("3", country(2, "BE"), nil)
+	feed.set("3", []byte("203.0.113.2\n"), nil)
+	after := refresh()
+	if after.Places.Version() != "Test-City@2" || after.Places.Lookup(netip.MustParseAddr("203.0.113.1")).Country != "BE" {
+		t.Errorf("version %s", after.Places.Version())
 	}
-	cancel()
-	<-done
+	if after.Ranges.Lookup(netip.MustParseAddr("203.0.113.1")).Found() || !after.Ranges.Lookup(netip.MustParseAddr("203.0.113.2")).Found() {
+		t.Error("the new feed is not in use")
+	}
+	file.set("4", nil, errors.New("gone"))
+	if s := refresh(); s != after || failures != 3 {
+		t.Errorf("after the file went away: %+v, %d failures", s, failures)
+	}
 }
 
-func TestNewGeoRefusesBadFiles(t *testing.T) {
+func TestWatcherRun(t *testing.T) {
 	t.Parallel()
-	if _, err := NewGeo(&memoryFile{stamp: "1", data: []byte("no database")}, nil); err == nil {
+	synctest.Test(t, func(t *testing.T) {
+		feed := &memoryFile{stamp: "1"}
+		w, err := NewWatcher(Sources{Feeds: []FeedFile{{Tag: "Botnet", File: feed}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx, time.Minute, slog.New(slog.DiscardHandler), func() {}) }()
+		feed.set("2", []byte("203.0.113.1"), nil)
+		time.Sleep(61 * time.Second)
+		if !w.State().Ranges.Lookup(netip.MustParseAddr("203.0.113.1")).Found() {
+			t.Error("the new feed is not in use")
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestNewWatcherRefuses(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("gone")
+	if _, err := NewWatcher(Sources{Location: &memoryFile{stamp: "1", data: []byte("no database")}}); err == nil {
 		t.Error("a file that is no MMDB was accepted")
 	}
-	gone := errors.New("gone")
-	if _, err := NewGeo(nil, &memoryFile{err: gone}); !errors.Is(err, gone) {
+	if _, err := NewWatcher(Sources{Operator: &memoryFile{err: gone}}); !errors.Is(err, gone) {
 		t.Errorf("err = %v, want the cause", err)
+	}
+	if _, err := NewWatcher(Sources{Feeds: []FeedFile{{File: &memoryFile{stamp: "1", data: []byte("x")}}}}); err == nil {
+		t.Error("a bad feed was accepted")
+	}
+	twice := Range{Name: "one", Prefixes: prefixes(t, "10.0.0.0/8")}
+	if _, err := NewWatcher(Sources{Ranges: []Range{twice, twice}}); err == nil {
+		t.Error("overlapping ranges were accepted")
 	}
 }
 

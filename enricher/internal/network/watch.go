@@ -1,48 +1,84 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
 
 // File is a file that may be replaced while the program runs.
 type File interface {
+	// Name is what the operator calls it.
+	Name() string
 	// Stamp changes whenever the content may have changed. It is cheap.
 	Stamp() (string, error)
 	// Read returns the whole content, in memory of its own, and refuses a size that cannot be meant.
 	Read() ([]byte, error)
 }
 
-// Geo keeps Databases up to date with their files. Lookups in progress go on with what they started with.
-type Geo struct {
-	current atomic.Pointer[Databases]
-	files   [2]File // location, operator; nil = not configured. Set once
-
-	// Owned by whoever calls reload: New, then Run.
-	stamps [2]string
+// FeedFile is a Feed whose networks are in a file, as ReadPrefixes reads it.
+type FeedFile struct {
+	Tag      string
+	Category Category
+	File     File
 }
 
-// NewGeo opens the files; either may be nil. A file that cannot be read or is no MMDB is an error now and only a warning later.
-func NewGeo(location, operator File) (*Geo, error) {
-	g := &Geo{files: [2]File{location, operator}}
-	g.current.Store(&Databases{})
-	for i := range g.files {
-		if _, err := g.reload(i); err != nil {
+// Sources is everything that lookups by address rest on. Location and Operator may be nil.
+type Sources struct {
+	Ranges   []Range
+	Feeds    []FeedFile
+	Location File // MMDB
+	Operator File // MMDB
+}
+
+// State is the sources at one moment. It is immutable.
+type State struct {
+	Ranges *Table
+	Places Databases
+}
+
+// Watcher keeps a State up to date with its files. Lookups in progress go on with what they started with.
+type Watcher struct {
+	sources Sources
+	current atomic.Pointer[State]
+
+	// Owned by New, then by Run.
+	feeds     []watched[[]netip.Prefix]
+	databases [2]watched[*Database] // location, operator
+}
+
+// NewWatcher reads the sources. What cannot be read or understood is an error now and only a warning later.
+func NewWatcher(s Sources) (*Watcher, error) {
+	w := &Watcher{sources: s}
+	for _, f := range s.Feeds {
+		w.feeds = append(w.feeds, watched[[]netip.Prefix]{file: f.File, parse: func(data []byte) ([]netip.Prefix, error) {
+			return ReadPrefixes(bytes.NewReader(data))
+		}})
+	}
+	w.databases = [2]watched[*Database]{{file: s.Location, parse: OpenDatabase}, {file: s.Operator, parse: OpenDatabase}}
+	for i := range w.feeds {
+		if _, err := w.feeds[i].reload(); err != nil {
 			return nil, err
 		}
 	}
-	return g, nil
+	for i := range w.databases {
+		if _, err := w.databases[i].reload(); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.rebuild()
 }
 
-// Databases is the newest state.
-func (g *Geo) Databases() Databases { return *g.current.Load() }
+// State is the newest state. It may be called at any time from any goroutine.
+func (w *Watcher) State() State { return *w.current.Load() }
 
-// Run looks every interval for files that were replaced, until ctx ends. A bad replacement is logged, counted by failed and not
-// used: the last good database stays.
-func (g *Geo) Run(ctx context.Context, interval time.Duration, log *slog.Logger, failed func()) {
+// Run looks every interval for files that were replaced, until ctx ends. A bad replacement is logged once, counted by failed and not
+// used: what was read before stays in use.
+func (w *Watcher) Run(ctx context.Context, interval time.Duration, log *slog.Logger, failed func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -50,48 +86,77 @@ func (g *Geo) Run(ctx context.Context, interval time.Duration, log *slog.Logger,
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		for i := range g.files {
-			changed, err := g.reload(i)
-			switch {
-			case err != nil:
-				failed()
-				log.Warn("lookup database not replaced, the previous one stays in use", slog.Any("err", err))
-			case changed:
-				log.Info("lookup database replaced", slog.String("version", g.Databases().Version()))
-			}
+			w.refresh(log, failed)
 		}
 	}
 }
 
-func (g *Geo) reload(i int) (changed bool, err error) {
-	if g.files[i] == nil {
+func (w *Watcher) refresh(log *slog.Logger, failed func()) {
+	replaced := false
+	note := func(changed bool, err error) {
+		replaced = replaced || changed
+		if err != nil {
+			failed()
+			log.Warn("lookup file not replaced, the previous content stays in use", slog.Any("err", err))
+		}
+	}
+	for i := range w.feeds {
+		note(w.feeds[i].reload())
+	}
+	for i := range w.databases {
+		note(w.databases[i].reload())
+	}
+	if !replaced {
+		return
+	}
+	if err := w.rebuild(); err != nil { // only the ranges can make it fail, and they do not change
+		note(false, err)
+		return
+	}
+	log.Info("lookup files replaced", slog.String("places_version", w.State().Places.Version()), slog.String("ranges_version", w.State().Ranges.Version()))
+}
+
+func (w *Watcher) rebuild() error {
+	var feeds []Feed
+	for i, f := range w.sources.Feeds {
+		feeds = append(feeds, Feed{Tag: f.Tag, Category: f.Category, Prefixes: w.feeds[i].value})
+	}
+	table, err := NewTable(w.sources.Ranges, feeds)
+	if err != nil {
+		return err
+	}
+	w.current.Store(&State{Ranges: table, Places: Databases{Location: w.databases[0].value, Operator: w.databases[1].value}})
+	return nil
+}
+
+// watched is a file and what was last understood of it.
+type watched[T any] struct {
+	file  File // nil = not configured
+	parse func([]byte) (T, error)
+	stamp string
+	value T
+}
+
+func (w *watched[T]) reload() (changed bool, err error) {
+	if w.file == nil {
 		return false, nil
 	}
-	stamp, err := g.files[i].Stamp()
+	stamp, err := w.file.Stamp()
 	if err != nil {
-		return false, fmt.Errorf("look at MMDB file: %w", err)
+		return false, fmt.Errorf("lookup file %s: %w", w.file.Name(), err)
 	}
-	if stamp == g.stamps[i] {
+	if stamp == w.stamp {
 		return false, nil
 	}
-	data, err := g.files[i].Read()
+	data, err := w.file.Read()
 	if err != nil {
-		return false, fmt.Errorf("read MMDB file: %w", err)
+		return false, fmt.Errorf("lookup file %s: %w", w.file.Name(), err)
 	}
-	db, err := OpenDatabase(data)
+	w.stamp = stamp // of a bad file too, so that it is one warning; the next replacement is looked at again
+	value, err := w.parse(data)
 	if err != nil {
-		// Remembered, so that one bad file is one warning; the next replacement is looked at again.
-		g.stamps[i] = stamp
-		return false, err
+		return false, fmt.Errorf("lookup file %s: %w", w.file.Name(), err)
 	}
-	next := g.Databases()
-	if i == 0 {
-		next.Location = db
-	} else {
-		next.Operator = db
-	}
-	g.current.Store(&next)
-	g.stamps[i] = stamp
+	w.value = value
 	return true, nil
 }

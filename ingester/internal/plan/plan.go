@@ -86,14 +86,14 @@ type Plan struct {
 }
 
 // New makes the plan of a stream whose live listing stood at cursor and of which everything before resume was done. Zero times mean
-// a first run, which goes back as far as the feed keeps.
+// a first run, which goes back as far as the feed lists.
 func New(cfg Config, cursor, resume, now time.Time) *Plan {
 	cfg = cfg.withDefaults()
 	p := &Plan{cfg: cfg, interval: cfg.Fastest, nextLive: now, nextOther: now, nextOverlap: now, nextSweep: now.Add(cfg.Fastest)}
 	now = now.Truncate(time.Second)
 	if cursor.IsZero() {
 		p.cursor = now
-		p.add(Window{now.Add(-cfg.Keep), now})
+		p.add(Window{now.Add(-cfg.Keep - cfg.Slack/2), now}) // half of the slack is left for the way to the service
 		return p
 	}
 	p.cursor = cursor.Truncate(time.Second)

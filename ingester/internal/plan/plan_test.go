@@ -28,7 +28,7 @@ func TestFirstRun(t *testing.T) {
 		got = append(got, b.Window)
 		p.Listed(b, 1, start)
 	}
-	if len(got) != 8 || !got[0].Start.Equal(start.Add(-7*24*time.Hour)) || !got[7].End.Equal(start) {
+	if len(got) != 8 || !got[0].Start.Equal(start.Add(-7*24*time.Hour-5*time.Minute)) || !got[7].End.Equal(start) {
 		t.Errorf("windows %v", got)
 	}
 	for i := 1; i < len(got); i++ {

@@ -1,6 +1,10 @@
 package m365
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics counts the calls of all clients that share it.
 type Metrics struct {
@@ -10,7 +14,7 @@ type Metrics struct {
 }
 
 // NewMetrics builds the metrics and registers them; a nil registerer leaves them unregistered.
-func NewMetrics(reg prometheus.Registerer) *Metrics {
+func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_ingester_api_requests_total",
@@ -25,8 +29,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Links of the service that led away from the configured host and were not followed.",
 		}),
 	}
-	if reg != nil {
-		reg.MustRegister(m.requests, m.throttle, m.foreign)
+	if reg == nil {
+		return m, nil
 	}
-	return m
+	return m, errors.Join(reg.Register(m.requests), reg.Register(m.throttle), reg.Register(m.foreign))
 }

@@ -68,7 +68,9 @@ func newCaller(host string, bearer Bearer, bucket *Bucket, rt http.RoundTripper,
 		return nil, fmt.Errorf("host %q: tokens are sent over https only", clean(host, 200))
 	}
 	if m == nil {
-		m = NewMetrics(nil)
+		if m, err = NewMetrics(nil); err != nil {
+			return nil, err
+		}
 	}
 	if rt == nil {
 		rt = NewTransport(nil)

@@ -19,6 +19,12 @@ func (s *Source) credential() (confidential.Credential, string, error) {
 	switch {
 	case s.cfg.Secret != "":
 		return secretCredential([]byte(s.cfg.Secret))
+	case s.cfg.ReadSecret != nil:
+		secret, err := s.cfg.ReadSecret()
+		if err != nil {
+			return confidential.Credential{}, "", &AuthError{Remedy: "the client secret must exist and be readable by this process", cause: err}
+		}
+		return secretCredential([]byte(secret))
 	case s.cfg.SecretFile != "":
 		raw, err := readFile(s.cfg.SecretFile)
 		if err != nil {

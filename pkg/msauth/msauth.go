@@ -52,10 +52,11 @@ type Config struct {
 	ClientID  string // application (client) id
 	Authority string // scheme and host of the sign-in service, for example https://login.microsoftonline.com
 
-	Secret             string // client secret itself
-	SecretFile         string // file that holds it
-	CertificateFile    string // PEM file with certificate chain and private key
-	FederatedTokenFile string // file with the token of another issuer (workload identity federation)
+	Secret             string                 // client secret itself
+	SecretFile         string                 // file that holds it
+	ReadSecret         func() (string, error) // gives it anew for each sign-in
+	CertificateFile    string                 // PEM file with certificate chain and private key
+	FederatedTokenFile string                 // file with the token of another issuer (workload identity federation)
 
 	// HTTP makes the calls; nil = a client of its own with bounded time.
 	HTTP *http.Client
@@ -122,6 +123,9 @@ func New(cfg Config) (*Source, error) {
 		if c != "" {
 			set++
 		}
+	}
+	if cfg.ReadSecret != nil {
+		set++
 	}
 	switch {
 	case set != 1:

@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"millrace/ingester/internal/plan"
+	"millrace/ingester/internal/source"
+	"millrace/internal/service"
+	"millrace/pkg/kafkatx"
+	"millrace/pkg/m365"
+	"millrace/pkg/wire"
+)
+
+// stateLayout is the version of what the ingester keeps on the checkpoint topic.
+const stateLayout = 1
+
+// App is a running ingester.
+type App struct {
+	client  *kafkatx.Client
+	stage   *kafkatx.Stage
+	sources *source.Sources
+}
+
+// Program describes the binary.
+func Program() service.Program[Config] {
+	return service.Program[Config]{
+		Name:     "ingester",
+		Synopsis: "Reads the audit feed and the directory of Microsoft 365 tenants and writes every record to Kafka, once.",
+		Default:  DefaultConfig,
+		Validate: Config.Validate,
+		New: func(ctx context.Context, cfg Config, rt service.Runtime) (service.Component, error) {
+			return New(ctx, cfg, rt)
+		},
+		Check: Check,
+		Topics: func(cfg Config, w io.Writer) error {
+			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport))
+			return err
+		},
+		Base: func(c *Config) *service.Config { return &c.Config },
+	}
+}
+
+// New connects to Kafka, sees to the topics and makes the ingester. It calls Microsoft only in Run.
+func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
+	metrics, err := m365.NewMetrics(rt.Registry)
+	if err != nil {
+		return nil, err
+	}
+	sc := source.Config{
+		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Control: cfg.Kafka.ControlPartitions,
+		Plan:      plan.Config{Fastest: cfg.Limits.PollFastest, Slowest: cfg.Limits.PollSlowest},
+		RetryWait: cfg.Limits.RetryWait, DirectoryEvery: cfg.Limits.DirectoryEvery,
+		Memory: int64(cfg.Limits.Memory), SpoolDir: cfg.Limits.SpoolDir, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
+	}
+	for i, t := range cfg.Tenants {
+		c, err := t.connect(cfg.Limits, metrics)
+		if err != nil {
+			return nil, fmt.Errorf("tenants.%d.%w", i, err)
+		}
+		st, err := c.source(t)
+		if err != nil {
+			return nil, fmt.Errorf("tenants.%d.%w", i, err)
+		}
+		sc.Tenants = append(sc.Tenants, st)
+	}
+	a := &App{}
+	if a.sources, err = source.New(sc); err != nil {
+		return nil, err
+	}
+	if a.client, err = openKafka(ctx, cfg, wire.StageIngester, rt); err != nil {
+		return nil, err
+	}
+	names := cfg.Kafka.Names()
+	a.stage, err = kafkatx.NewStage(a.client, kafkatx.StageConfig{
+		Prefix: names.Prefix, Name: wire.StageIngester, StateTopic: names.Checkpoints(), StatusTopic: names.Status(),
+		Layout: stateLayout, New: a.sources.Handler, Codec: cfg.Kafka.Codec,
+	})
+	if err != nil {
+		a.client.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// openKafka connects and makes sure that the topics of a stage are as they should be.
+func openKafka(ctx context.Context, cfg Config, stage string, rt service.Runtime) (*kafkatx.Client, error) {
+	client, err := cfg.Kafka.Client(stage, rt.Log, rt.Registry)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err = client.Ping(ctx)
+	var different []kafkatx.Difference
+	if err == nil {
+		different, err = client.EnsureTopics(ctx, cfg.Kafka.Specs(stage), cfg.Kafka.Topics.Create)
+	}
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	for _, d := range different {
+		rt.Log.Warn("a topic is not configured as it should be", "difference", d.String())
+	}
+	return client, nil
+}
+
+// Run reads until ctx ends.
+func (a *App) Run(ctx context.Context) error {
+	defer a.client.Close()
+	return a.stage.Run(ctx)
+}
+
+// Ready says whether the process owns its numbers and has loaded their progress.
+func (a *App) Ready() error {
+	if !a.stage.Ready() {
+		return errors.New("joining the group or loading checkpoints")
+	}
+	return nil
+}
+
+// States lists the states of the components of the tenants that this process owns.
+func (a *App) States() []wire.Status { return a.sources.States() }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 func newProducer(t testing.TB, c *Client, id, codec string) *Producer {
@@ -24,9 +23,13 @@ func newProducer(t testing.TB, c *Client, id, codec string) *Producer {
 
 func TestCommittedIsVisibleAndAbortedIsNot(t *testing.T) {
 	t.Parallel()
+	testVisibility(t, newCluster(t, 3).ListenAddrs())
+}
+
+func testVisibility(t *testing.T, brokers []string) {
 	const topic, partitions = "visible", 3
-	k := newCluster(t, 3, kfake.SeedTopics(partitions, topic))
-	c := newClient(t, k.ListenAddrs())
+	createTopics(t, brokers, partitions, topic)
+	c := newClient(t, brokers)
 	ctx := testContext(t)
 	want := map[string]bool{}
 	for i, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
@@ -59,7 +62,7 @@ func TestCommittedIsVisibleAndAbortedIsNot(t *testing.T) {
 		}
 	}
 	seen, ours := map[string]int{}, map[string]int{}
-	for _, r := range witness(t, k.ListenAddrs(), topic) {
+	for _, r := range witness(t, brokers, topic) {
 		seen[string(r.Value)]++
 	}
 	errStop := errors.New("caught up")

@@ -229,24 +229,29 @@ func checkOnce(t testing.TB, brokers []string, topic string, n int) {
 
 func TestStageProcessesEverythingOnce(t *testing.T) {
 	t.Parallel()
+	testOnce(t, newCluster(t, 3).ListenAddrs())
+}
+
+func testOnce(t *testing.T, brokers []string) {
 	const partitions, n = 6, 3000
-	k := newCluster(t, 3, kfake.SeedTopics(partitions, "in", "in2", "out", "state"), kfake.SeedTopics(1, "status"))
-	out := watchTopic(t, k.ListenAddrs(), "out")
-	fill(t, k.ListenAddrs(), "in", partitions, 0, n/2)
+	createTopics(t, brokers, partitions, "in", "in2", "out", "state")
+	createTopics(t, brokers, 1, "status")
+	out := watchTopic(t, brokers, "out")
+	fill(t, brokers, "in", partitions, 0, n/2)
 	cfg := testStage("pass", []string{"in", "in2"}, "state", "out")
 	cfg.MaxBatchRecords = 100
-	a := start(t, k.ListenAddrs(), cfg)
+	a := start(t, brokers, cfg)
 	eventually(t, "first stage ready", a.Ready)
-	fill(t, k.ListenAddrs(), "in2", partitions, n/4, n/4*3) // half of it repeats what was on the other topic
-	b := start(t, k.ListenAddrs(), cfg)
+	fill(t, brokers, "in2", partitions, n/4, n/4*3) // half of it repeats what was on the other topic
+	b := start(t, brokers, cfg)
 	eventually(t, "second stage ready", func() bool { return b.Ready() && a.Ready() })
-	fill(t, k.ListenAddrs(), "in", partitions, 0, n)
+	fill(t, brokers, "in", partitions, 0, n)
 	eventually(t, "all records are out", func() bool { return out.distinct() == n })
 	a.stop(t)
-	fill(t, k.ListenAddrs(), "in", partitions, 0, n+partitions)
+	fill(t, brokers, "in", partitions, 0, n+partitions)
 	eventually(t, "the rest is out", func() bool { return out.distinct() == n+partitions })
 	b.stop(t)
-	checkOnce(t, k.ListenAddrs(), "out", n+partitions)
+	checkOnce(t, brokers, "out", n+partitions)
 }
 
 // ticker is a Feeder that offers the numbers from 0 on, one at a time, and remembers in its state how far it is.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // status is what the status topic remembers of a number: that the stage once ran on it, reading these topics.
@@ -18,9 +20,11 @@ type status struct {
 const statusVersion = 1
 
 // statusKey is the key of a number in the status topic.
-func (o *owner) statusKey() string {
-	return fmt.Sprintf("stage:%s:%d", o.s.cfg.group(), o.number)
+func (s *Stage) statusKey(number string) string {
+	return "stage:" + s.cfg.group() + ":" + number
 }
+
+func (o *owner) statusKey() string { return o.s.statusKey(strconv.Itoa(int(o.number))) }
 
 // admit makes sure that there is a committed offset for everything that the number reads. At the very first start there is none: then the
 // beginnings of the topics are committed, in one transaction with a status record which says that this was the first start. A missing
@@ -37,12 +41,13 @@ func (o *incarnation) admit(ctx, taking context.Context) error {
 	}
 	var recs []Record
 	if o.s.cfg.StatusTopic != "" {
-		before, err := o.readStatus(taking)
+		found, err := o.s.statuses(taking)
 		if err != nil {
 			return err
 		}
+		before := found[o.statusKey()]
 		for _, tp := range missing {
-			if before != nil && slices.Contains(before.Inputs, tp.topic) {
+			if slices.Contains(before.Inputs, tp.topic) {
 				return o.forgotten(tp)
 			}
 		}
@@ -84,31 +89,49 @@ func (o *incarnation) begin(ctx context.Context, recs []Record, session GroupSes
 	return o.p.Commit(ctx)
 }
 
-// readStatus returns the number's status record, or nil if there is none.
-func (o *incarnation) readStatus(ctx context.Context) (*status, error) {
-	var found *status
-	key := o.statusKey()
-	_, err := o.s.c.readState(ctx, o.s.cfg.StatusTopic, 0, func(r Record) error {
-		if string(r.Key) != key {
+// statuses reads what the status topic says of the stage's numbers.
+func (s *Stage) statuses(ctx context.Context) (map[string]status, error) {
+	found := map[string]status{}
+	prefix := s.statusKey("")
+	_, err := s.c.readState(ctx, s.cfg.StatusTopic, 0, func(r Record) error {
+		key := string(r.Key)
+		if !strings.HasPrefix(key, prefix) {
 			return nil
 		}
-		if found = nil; r.Value == nil {
+		delete(found, key)
+		if r.Value == nil {
 			return nil
 		}
-		found = new(status)
-		if err := json.Unmarshal(r.Value, found); err != nil {
+		var v status
+		if err := json.Unmarshal(r.Value, &v); err != nil {
 			return fmt.Errorf("status record %s at offset %d: %w", key, r.Offset, err)
 		}
+		found[key] = v
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read status: %w", err)
 	}
-	if found != nil && found.Partitions != o.s.count {
-		return nil, fmt.Errorf("the stage once ran with %d partitions a topic, and now there are %d: partition counts are for life; "+
-			"restore the old count by new topics under another prefix", found.Partitions, o.s.count)
-	}
 	return found, nil
+}
+
+// checkStatus makes sure that the stage has always run with the partition count that its topics have now.
+func (s *Stage) checkStatus(ctx context.Context) error {
+	if s.cfg.StatusTopic == "" {
+		return nil
+	}
+	found, err := s.statuses(ctx)
+	if err != nil {
+		return err
+	}
+	for key, v := range found {
+		if v.Partitions != s.count {
+			return fmt.Errorf("the stage once ran with %d partitions a topic (record %q of topic %s), and now there are %d: partition counts "+
+				"are for life, because keys stay with their number in every topic and in the state; make topics with the old count under "+
+				"another prefix", v.Partitions, key, s.cfg.StatusTopic, s.count)
+		}
+	}
+	return nil
 }
 
 func (o *incarnation) forgotten(tp topicPartition) error {

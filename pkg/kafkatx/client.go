@@ -101,7 +101,6 @@ func (c *Client) Close() {
 	for conn := range conns {
 		_ = conn.(*trackedConn).Conn.Close() // it is being thrown away
 	}
-	c.codecs.close()
 }
 
 // trackedConn lets Close end connections that wait for an answer.

@@ -152,7 +152,7 @@ type worker struct {
 
 func startWorker(t testing.TB, brokers []string, cfg StageConfig, fn *faultNet) *worker {
 	t.Helper()
-	c, err := NewClient(ClientConfig{Brokers: brokers})
+	c, err := NewClient(ClientConfig{Brokers: brokers, Logger: testLogger(t)})
 	if err != nil {
 		t.Fatalf("NewClient: %v", err)
 	}

@@ -100,6 +100,13 @@ func (m *membership) assignment(ctx context.Context, after int) (numbers []int32
 	return numbers, round, err
 }
 
+// round counts the assignments so far.
+func (m *membership) round() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rounds
+}
+
 // run stays in the group until ctx ends or something is wrong for good. It does not leave.
 func (m *membership) run(ctx context.Context) error {
 	for {

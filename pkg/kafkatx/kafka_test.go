@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds what a test waits for; nothing depends on its value but how long a broken test takes.
-const patience = 60 * time.Second
+const patience = 90 * time.Second
 
 func testContext(t testing.TB) context.Context {
 	t.Helper()
@@ -38,12 +38,16 @@ func newCluster(t testing.TB, brokers int, opts ...kfake.Opt) *kfake.Cluster {
 
 func newClient(t testing.TB, brokers []string) *Client {
 	t.Helper()
-	c, err := NewClient(ClientConfig{Brokers: brokers, Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))})
+	c, err := NewClient(ClientConfig{Brokers: brokers, Logger: testLogger(t)})
 	if err != nil {
 		t.Fatalf("NewClient: %v", err)
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+func testLogger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
 // testWriter writes to a test's log.

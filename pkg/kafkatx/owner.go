@@ -33,7 +33,7 @@ func (o *owner) run(taking, working context.Context) error {
 	var fenced []time.Time
 	var b backoff
 	for taking.Err() == nil {
-		began := time.Now()
+		began, round := time.Now(), o.s.m.round()
 		err := o.incarnation(taking, working)
 		o.loaded.Store(false)
 		switch {
@@ -48,7 +48,9 @@ func (o *owner) run(taking, working context.Context) error {
 		if o.s.m.confirm(taking) != nil {
 			return nil
 		}
-		if errors.Is(err, ErrFenced) {
+		if o.s.m.round() != round {
+			fenced = nil // another member may have had the number in between, as is its right
+		} else if errors.Is(err, ErrFenced) {
 			now := time.Now()
 			for fenced = append(fenced, now); now.Sub(fenced[0]) > fencedWithin; fenced = fenced[1:] {
 				continue

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	kafka "github.com/segmentio/kafka-go"
 )
 
 const (
@@ -16,6 +18,9 @@ const (
 
 	// gaugesEvery is how often lag is measured.
 	gaugesEvery = 5 * time.Second
+
+	// topicPatience is how long a topic may be unknown before it counts as missing.
+	topicPatience = 10 * time.Second
 )
 
 // group is the consumer group of a stage.
@@ -104,9 +109,7 @@ func Run(ctx context.Context, c *Client, cfg StageConfig) error {
 
 // Ready says whether the process has joined the group and loaded every number that it was given.
 func (s *Stage) Ready() bool {
-	s.m.mu.Lock()
-	round := s.m.rounds
-	s.m.mu.Unlock()
+	round := s.m.round()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.round == 0 || s.round != round {
@@ -123,10 +126,14 @@ func (s *Stage) Ready() bool {
 // Run joins the group and processes until ctx ends, which is a graceful stop and no error, or until something is wrong that a human has to
 // put right, which the error names. It may be called once.
 func (s *Stage) Run(ctx context.Context) error {
-	if err := s.checkTopics(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	err := s.checkTopics(ctx)
+	if err == nil {
+		err = s.checkStatus(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("stage %s: %w", s.cfg.group(), err)
 	}
 	// Two contexts: taking ends with the signal and stops new batches; working outlives it by the drain time, for the transactions
@@ -265,9 +272,9 @@ func (s *Stage) checkTopics(ctx context.Context) error {
 		topics = append(topics, s.cfg.StateTopic)
 	}
 	for i, t := range topics {
-		n, err := s.c.Partitions(ctx, t)
+		n, err := s.partitions(ctx, t)
 		if err != nil {
-			return fmt.Errorf("topic %s: %w", t, err)
+			return err
 		}
 		switch {
 		case s.count == 0:
@@ -282,6 +289,17 @@ func (s *Stage) checkTopics(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// partitions is Client.Partitions with patience: a broker may hear of a new topic a moment after the one that made it.
+func (s *Stage) partitions(ctx context.Context, topic string) (int, error) {
+	var b backoff
+	for deadline := time.Now().Add(topicPatience); ; {
+		n, err := s.c.Partitions(ctx, topic)
+		if !errors.Is(err, kafka.UnknownTopicOrPartition) || time.Now().After(deadline) || !b.wait(ctx, err) {
+			return n, err
+		}
+	}
 }
 
 // Lag returns, for each input topic, how many offsets lie between what this process's numbers have taken and the end of the log, as

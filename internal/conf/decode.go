@@ -209,7 +209,7 @@ func parseString(text string, v reflect.Value) error {
 // parseText reads a value by the type of its key.
 func parseText(text string, v reflect.Value) error {
 	if v.Type() == durationType {
-		d, err := parseDuration(text)
+		d, err := ParseDuration(text)
 		v.SetInt(int64(d))
 		return err
 	}

@@ -73,8 +73,8 @@ func (s Size) String() string {
 
 const day = 24 * time.Hour
 
-// parseDuration reads Go's durations and whole days ("15d").
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration reads what a duration key takes: Go's durations and whole days ("15d").
+func ParseDuration(text string) (time.Duration, error) {
 	text = strings.TrimSpace(text)
 	if digits, found := strings.CutSuffix(text, "d"); found {
 		if n, err := strconv.ParseInt(digits, 10, 64); err == nil && n >= 0 && n <= int64(math.MaxInt64/day) {
@@ -88,7 +88,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// formatDuration writes what parseDuration reads, without the zero parts of Duration.String.
+// formatDuration writes what ParseDuration reads, without the zero parts of Duration.String.
 func formatDuration(d time.Duration) string {
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"

@@ -27,6 +27,8 @@ record's OrganizationId unless -tenant says otherwise.`,
 			Setup:    setupMap,
 			Validate: Config.validateMapping,
 		},
+		"deadletters": deadLetterCommand(),
+		"redrive":     redriveCommand(),
 	}
 }
 

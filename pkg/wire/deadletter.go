@@ -90,7 +90,7 @@ func deadLetterHeaders(in kafkatx.Record, stage string, reason Reason, detail st
 	h.text("__connect.errors.connector.name", "millrace")
 	h.text("__connect.errors.stage", stage)
 	h.text("__connect.errors.exception.class.name", string(reason))
-	h.text("__connect.errors.exception.message", detail)
+	h.text(HeaderErrorMessage, detail)
 	return h.list
 }
 

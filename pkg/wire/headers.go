@@ -39,6 +39,9 @@ const (
 	HeaderOrigin         = "ce_origin"
 	HeaderPart           = "ce_part"
 	HeaderParts          = "ce_parts"
+
+	// HeaderErrorMessage is the detail of a refusal, under Kafka Connect's name.
+	HeaderErrorMessage = "__connect.errors.exception.message"
 )
 
 // Values of the ce_type and ce_dataschema headers.

@@ -2,19 +2,28 @@
 
 steps_file=${MILLRACE_STEPS:-$(mktemp)}
 export MILLRACE_STEPS=$steps_file
+failed_steps=0
 
-# step NAME COMMAND… runs a command as a named step. A failing step ends the script with its name, its exit code and the command to repeat it.
-step() {
+# check NAME COMMAND… runs a command as a named step. A failing check says how to repeat it, and the others still run, so that one run shows everything that
+# is wrong; finish makes the script fail.
+check() {
   local name=$1 started=$SECONDS code=0
   shift
   printf '\n=== %s: %s\n' "$name" "$*"
   "$@" || code=$?
-  if [ "$code" -ne 0 ]; then
-    printf '%6ds  FAILED  %s\n' $((SECONDS - started)) "$name" >>"$steps_file"
-    printf '\nFAILED: step "%s" ended with exit code %d. Repeat it with: %s\n' "$name" "$code" "$*" >&2
-    exit 1
+  if [ "$code" -eq 0 ]; then
+    printf '%6ds  ok      %s\n' $((SECONDS - started)) "$name" >>"$steps_file"
+    return
   fi
-  printf '%6ds  ok      %s\n' $((SECONDS - started)) "$name" >>"$steps_file"
+  failed_steps=$((failed_steps + 1))
+  printf '%6ds  FAILED  %s: %s\n' $((SECONDS - started)) "$name" "$*" >>"$steps_file"
+  printf '\nFAILED: %s ended with exit code %d. Repeat it with: %s\n' "$name" "$code" "$*" >&2
+}
+
+# need NAME COMMAND… is a check that everything after it depends on: when it fails, the script ends.
+need() {
+  check "$@"
+  [ "$failed_steps" -eq 0 ] || exit 1
 }
 
 # summary prints the steps so far and the time of the whole.
@@ -22,4 +31,12 @@ summary() {
   printf '\nSteps:\n'
   cat "$steps_file"
   printf '%6ds  in all\n' "$SECONDS"
+}
+
+# finish ends the script: with 1 if a check failed.
+finish() {
+  [ "$failed_steps" -eq 0 ] || {
+    printf '\n%s: %d checks failed, see above.\n' "$0" "$failed_steps" >&2
+    exit 1
+  }
 }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"millrace/internal/proof"
+	normalizer "millrace/normalizer/app"
+	"millrace/pkg/audit"
+)
+
+// verdict compares what the source has with what lies on the topics, prints it, and dumps the topics if that was asked for.
+func (w *world) verdict(ctx context.Context, out io.Writer) (bool, error) {
+	if w.opt.tamper != "" {
+		if err := tamper(ctx, w.opt.tamper, w.kafka.Brokers, w.kafka.Names()); err != nil {
+			return false, err
+		}
+	}
+	_, _ = fmt.Fprintln(out, "comparing the topics with what the tenant has, record by record …")
+	report, err := w.prove(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := report.Write(out); err != nil {
+		return false, err
+	}
+	if !report.Holds() && w.broker != nil {
+		if err := w.explain(ctx, out, report); err != nil {
+			return false, err
+		}
+	}
+	if w.opt.dump != "" {
+		if err := dump(ctx, w.opt.dump, w.kafka.Brokers, w.kafka.Names(), w.opt.dumpHeaders); err != nil {
+			return false, err
+		}
+		_, _ = fmt.Fprintf(out, "topics are in %s\n", w.opt.dump)
+	}
+	return report.Holds(), nil
+}
+
+func (w *world) prove(ctx context.Context) (*proof.Report, error) {
+	mapRecord, err := normalizer.NewMap(normalizer.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	return proof.Run(ctx, proof.Config{
+		Brokers: w.kafka.Brokers, Names: w.kafka.Names(), Source: w.items,
+		Map: func(r audit.Record) ([]proof.Mapped, error) {
+			events, err := mapRecord(r)
+			mapped := make([]proof.Mapped, len(events))
+			for i, e := range events {
+				mapped[i] = proof.Mapped{UID: e.UID, ClassUID: e.ClassUID, Value: e.Value}
+			}
+			return mapped, err
+		},
+	})
+}
+
+// explain says which problems lie in a transaction that a killed process left half committed on the embedded broker.
+func (w *world) explain(ctx context.Context, out io.Writer, report *proof.Report) error {
+	inFlight, err := proof.InFlight(ctx, w.kafka.Brokers, w.kafka.Names(), report)
+	if err != nil {
+		return err
+	}
+	explained := 0
+	for _, p := range report.Problems {
+		if inFlight[p] {
+			explained++
+		}
+	}
+	_, err = fmt.Fprintf(out, "in the transaction that was in flight when a process was killed: %d of %d problems; the embedded broker may break that one, "+
+		"Apache Kafka does not\n", explained, len(report.Problems))
+	return err
+}

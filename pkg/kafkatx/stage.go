@@ -17,7 +17,7 @@ const (
 	checkEvery = 30 * time.Second
 
 	// gaugesEvery is how often lag is measured.
-	gaugesEvery = 5 * time.Second
+	gaugesEvery = time.Second
 
 	// topicPatience is how long a topic may be unknown before it counts as missing.
 	topicPatience = 10 * time.Second

@@ -75,10 +75,7 @@ func (r *Run) record(name string, at place, raw []byte) error {
 	if err != nil {
 		return r.report(name, at, string(wire.ReasonInvalidJSON)+": "+err.Error())
 	}
-	rec := audit.Record{Raw: raw, Provenance: audit.Provenance{Tenant: r.tenant(env), Source: audit.SourceImport, Domain: audit.DomainAudit}}
-	if wire.WorkloadOf(env.RecordType, env.Workload, audit.DomainAudit, 0) == audit.WorkloadDLP {
-		rec.Domain = audit.DomainDLP
-	}
+	rec := audit.Record{Raw: raw, Provenance: audit.Provenance{Tenant: r.tenant(env), Source: audit.SourceImport, Domain: wire.DomainOf(env.RecordType)}}
 	r.events, err = r.mapper.Map(r.events[:0], rec, digest)
 	var refusal *mapping.Refusal
 	switch {

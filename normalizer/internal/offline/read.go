@@ -203,8 +203,7 @@ func readCSV(b *bufio.Reader, fn each) error {
 		if err == io.EOF {
 			return nil
 		}
-		line, _ := r.FieldPos(0)
-		at := place{line: line, record: n}
+		at := place{record: n}
 		var broken *csv.ParseError
 		switch {
 		case errors.As(err, &broken):
@@ -213,6 +212,7 @@ func readCSV(b *bufio.Reader, fn each) error {
 		case err != nil:
 			return err
 		default:
+			at.line, _ = r.FieldPos(column)
 			err = fn(at, []byte(row[column]), nil)
 		}
 		if err != nil {

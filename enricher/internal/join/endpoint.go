@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/go-faster/jx"
-
 	"millrace/enricher/internal/network"
 	"millrace/enricher/internal/useragent"
 )
@@ -17,18 +15,18 @@ func (j *Joiner) source(e *endpoint, device useragent.Device) {
 	if !e.found {
 		return
 	}
-	from := j.begin()
-	m := members{w: &j.added, some: true}
+	from := len(j.added)
+	m := j.adding()
 	if !e.has.kind {
 		endpointKind(&m, device)
 	}
 	// A text that is no address is the normalizer's business; it is left alone.
-	if a, err := netip.ParseAddr(string(e.ip)); err == nil && a.Zone() == "" {
+	if a, err := netip.ParseAddr(string(e.ip.text)); err == nil && a.Zone() == "" {
 		match := j.lookups.Ranges.Lookup(a)
 		j.addNetwork(&m, e, a, match)
 		j.describeNetwork(e.ip, a, match)
 	}
-	j.end(from, e.place)
+	j.add(from, e.place)
 }
 
 // endpointKind says what the caller's device is, in OCSF's numbers and captions.
@@ -51,13 +49,7 @@ func (j *Joiner) addNetwork(m *members, e *endpoint, a netip.Addr, match network
 	if !network.Locatable(a) {
 		return
 	}
-	found := j.lookups.Places.Lookup(a)
-	if j.lookups.Places.Location != nil {
-		j.report[Location].note(found.Known(), true)
-	}
-	if j.lookups.Places.Operator != nil {
-		j.report[Operator].note(found.Number != 0 || found.Operator != "", true)
-	}
+	found := j.place(a)
 	isp := found.Operator
 	if r := match.Range; r != nil {
 		if r.Location.Known() {
@@ -76,7 +68,7 @@ func (j *Joiner) addNetwork(m *members, e *endpoint, a netip.Addr, match network
 			l.float("lat", found.Latitude)
 			l.float("long", found.Longitude)
 		}
-		l.w.ObjEnd()
+		l.close()
 	}
 	if (found.Number != 0 || found.Operator != "") && !e.has.operator {
 		as := m.open("autonomous_system")
@@ -84,14 +76,29 @@ func (j *Joiner) addNetwork(m *members, e *endpoint, a netip.Addr, match network
 			as.int("number", int(found.Number))
 		}
 		as.str("name", found.Operator)
-		as.w.ObjEnd()
+		as.close()
 	}
 	if !e.has.isp {
 		m.str("isp", isp)
 	}
 }
 
-func (j *Joiner) describeNetwork(ip []byte, a netip.Addr, match network.Match) {
+// place asks the databases, once for all events from an address.
+func (j *Joiner) place(a netip.Addr) network.Place {
+	found, ok := j.places.known[a]
+	if !ok {
+		found = j.places.put(a, j.lookups.Places.Lookup(a))
+	}
+	if j.lookups.Places.Location != nil {
+		j.report[Location].note(found.Known(), true)
+	}
+	if j.lookups.Places.Operator != nil {
+		j.report[Operator].note(found.Number != 0 || found.Operator != "", true)
+	}
+	return found
+}
+
+func (j *Joiner) describeNetwork(ip literal, a netip.Addr, match network.Match) {
 	private := !network.Locatable(a)
 	if j.lookups.Ranges != nil {
 		j.report[Range].note(match.Found(), true)
@@ -99,8 +106,7 @@ func (j *Joiner) describeNetwork(ip []byte, a netip.Addr, match network.Match) {
 	if !match.Found() && !private {
 		return
 	}
-	j.entry("src_endpoint.ip", ip, "network", providerOwn)
-	m := members{w: &j.entries}
+	m := j.entry(aboutNetwork, ip.raw, "src_endpoint.ip")
 	if private {
 		m.bool("is_private", true)
 	}
@@ -109,66 +115,42 @@ func (j *Joiner) describeNetwork(ip []byte, a netip.Addr, match network.Match) {
 		m.str("category", c.String())
 	}
 	j.tags = match.AppendTags(j.tags[:0])
-	m.list("tags", j.tags)
+	m.list("tags", j.tags...)
 	if match.Range != nil {
 		m.str("range", match.Range.Name)
 	}
 	j.closeEntry()
 }
 
+// agentText is what is written about a program, ready to be copied.
+type agentText struct {
+	known  bool
+	device useragent.Device
+	data   []byte // of the enrichment
+}
+
 // agent describes the program and returns the kind of device that it runs on.
-func (j *Joiner) agent(text []byte) useragent.Device {
-	if len(text) == 0 || j.lookups.Agents == nil {
+func (j *Joiner) agent(text literal) useragent.Device {
+	if len(text.text) == 0 || len(text.raw) > maxValue || j.lookups.Agents == nil {
 		return useragent.DeviceUnknown
 	}
-	a := j.agents.parse(j.lookups.Agents, text)
-	j.report[Agent].note(a.known, true)
-	if !a.known || len(text) > maxValue {
-		return a.device
+	a, ok := j.agents.known[string(text.text)]
+	if !ok {
+		name := string(text.text)
+		a = j.agents.put(name, agentOf(j.lookups.Agents.Parse(name)))
 	}
-	j.entry("http_request.user_agent", text, "user_agent", providerOwn)
-	j.entries.Raw(a.data)
-	j.closeEntry()
+	j.report[Agent].note(a.known, true)
+	if a.known {
+		j.entry(aboutAgent, text.raw, "http_request.user_agent")
+		j.entries = append(j.entries, a.data...)
+		j.closeEntry()
+	}
 	return a.device
 }
 
-// maxAgents bounds the cache. A tenant has some hundreds of different texts; a flood of invented ones empties it now and then.
-const maxAgents = 4096
-
-// agentCache remembers what texts say, for one parser.
-type agentCache struct {
-	parser *useragent.Parser
-	known  map[string]parsedAgent
-}
-
-type parsedAgent struct {
-	known  bool
-	device useragent.Device
-	data   []byte // members of the enrichment's data
-}
-
-func (c *agentCache) parse(p *useragent.Parser, text []byte) parsedAgent {
-	if c.parser != p {
-		c.parser, c.known = p, make(map[string]parsedAgent)
-	}
-	if a, ok := c.known[string(text)]; ok {
-		return a
-	}
-	agent := p.Parse(string(text))
-	a := parsedAgent{known: agent.Known(), device: agent.Device, data: agentData(agent)}
-	if len(text) > maxValue {
-		return a
-	}
-	if len(c.known) == maxAgents {
-		clear(c.known)
-	}
-	c.known[string(text)] = a
-	return a
-}
-
-func agentData(a useragent.Agent) []byte {
-	var w jx.Writer
-	m := members{w: &w}
+func agentOf(a useragent.Agent) agentText {
+	var b []byte
+	m := members{buf: &b}
 	if a.Native {
 		m.str("client", a.Client)
 		m.str("client_version", a.Version)
@@ -189,17 +171,17 @@ func agentData(a useragent.Agent) []byte {
 	if a.Native {
 		tags = append(tags, "Native client")
 	}
-	m.list("tags", tags)
-	return w.Buf
+	m.list("tags", tags...)
+	return agentText{known: a.Known(), device: a.Device, data: b}
 }
 
 // file says whether a file can be put into quarantine: the vendor supports the default library only, SharePoint's by its English
 // name. Nothing is said of files elsewhere.
-func (j *Joiner) file(path string, text []byte) {
-	if len(text) == 0 || len(text) > maxValue || !bytes.HasPrefix(text, []byte("https://")) {
+func (j *Joiner) file(path string, text literal) {
+	if len(text.raw) > maxValue || !bytes.HasPrefix(text.text, []byte("https://")) {
 		return
 	}
-	u, err := url.Parse(string(text))
+	u, err := url.Parse(string(text.text))
 	if err != nil || !strings.Contains(u.Host, ".sharepoint.") {
 		return
 	}
@@ -207,8 +189,7 @@ func (j *Joiner) file(path string, text []byte) {
 	if strings.Contains(u.Host, "-my.sharepoint.") {
 		library = "/Documents/"
 	}
-	j.entry(path, text, "governance", providerOwn)
-	m := members{w: &j.entries}
+	m := j.entry(aboutGovernance, text.raw, path)
 	m.bool("can_quarantine", strings.Contains(u.Path+"/", library))
 	j.closeEntry()
 }

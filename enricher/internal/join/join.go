@@ -2,18 +2,18 @@
 package join
 
 import (
-	"math"
+	"net/netip"
 	"slices"
-
-	"github.com/go-faster/jx"
 
 	"millrace/enricher/internal/directory"
 	"millrace/enricher/internal/network"
 	"millrace/enricher/internal/useragent"
 	"millrace/pkg/audit"
+	"millrace/pkg/ocsf"
 )
 
-// Lookups is what events are joined with. It is a value of one moment: the same event and equal lookups give the same bytes.
+// Lookups is what events are joined with, at one moment. It is not changed once it was given to a Joiner: the same event and equal
+// lookups give the same bytes.
 type Lookups struct {
 	Directory *directory.Snapshot
 	Ranges    *network.Table
@@ -25,29 +25,41 @@ type Lookups struct {
 	Groups map[string]bool
 }
 
-// Joiner joins events one after another. It owns buffers and a cache, so it must not be used concurrently; it has no other memory.
+// Joiner joins events one after another. It owns buffers and remembers what it made of the last lookups' objects, so it must not
+// be used concurrently; what an event becomes does not depend on what came before.
 type Joiner struct {
 	scanner scanner
-	agents  agentCache
+
+	// Made from lookups, and dropped with them.
+	lookups *Lookups
+	users   memo[userKey, userText]
+	places  memo[netip.Addr, network.Place]
+	agents  memo[string, agentText]
 
 	// Of the event at hand.
 	report  Report
-	lookups *Lookups
 	tenant  *directory.Tenant
 	view    *view
-	added   jx.Writer // text to be spliced in, one piece after another
+	added   []byte // text to be spliced in, one piece after another
 	pieces  []piece
-	entries jx.Writer // enrichments, separated by commas
+	entries []byte // enrichments, each with a comma in front
 	tags    []string
 }
 
 // piece is a part of Joiner.added that goes into the event before the byte at offset at.
 type piece struct{ at, from, to int }
 
+// What a Joiner remembers at most. There is one for each number: 12 of them hold 20 MiB or so.
+const (
+	maxUsers  = 1024
+	maxPlaces = 4096
+	maxAgents = 2048
+)
+
 // NewJoiner returns a joiner with empty buffers.
 func NewJoiner() *Joiner { return new(Joiner) }
 
-// Join appends the event with everything that the lookups add to dst. Every byte of the event stays as it is and where it is; only
+// Join appends the event with everything that the lookups add to dst. Every byte of the event stays as it is, in its order; only
 // members are added. A lookup that finds nothing adds nothing. The only error is ErrNotEvent. tenant is the tenant of the stream;
 // when it is empty the event's own metadata.tenant_uid counts.
 func (j *Joiner) Join(dst, event []byte, tenant audit.TenantID, l *Lookups) ([]byte, Report, error) {
@@ -55,11 +67,17 @@ func (j *Joiner) Join(dst, event []byte, tenant audit.TenantID, l *Lookups) ([]b
 	if err != nil {
 		return dst, Report{}, err
 	}
-	if tenant == "" {
-		tenant = audit.TenantID(v.tenant)
+	if j.lookups != l {
+		j.lookups = l
+		j.users = memo[userKey, userText]{bound: maxUsers}
+		j.places = memo[netip.Addr, network.Place]{bound: maxPlaces}
+		j.agents = memo[string, agentText]{bound: maxAgents}
 	}
-	j.view, j.lookups, j.tenant, j.report = v, l, l.Directory.Tenant(tenant), Report{}
-	j.added.Buf, j.entries.Buf, j.pieces = j.added.Buf[:0], j.entries.Buf[:0], j.pieces[:0]
+	if tenant == "" {
+		tenant = audit.TenantID(v.tenant.text)
+	}
+	j.view, j.tenant, j.report = v, l.Directory.Tenant(tenant), Report{}
+	j.added, j.entries, j.pieces = j.added[:0], j.entries[:0], j.pieces[:0]
 
 	j.person(&v.actor, &j.report[Actor])
 	j.person(&v.target, &j.report[Target])
@@ -74,35 +92,34 @@ func (j *Joiner) Join(dst, event []byte, tenant audit.TenantID, l *Lookups) ([]b
 	return j.splice(dst), j.report, nil
 }
 
-// begin starts a piece for a place; end finishes it, dropping an empty one.
-func (j *Joiner) begin() int { return len(j.added.Buf) }
+// adding writes members behind those that a place of the event has.
+func (j *Joiner) adding() members { return members{buf: &j.added, some: true} }
 
-func (j *Joiner) end(from int, at place) {
-	if len(j.added.Buf) == from {
+// add makes a piece of what was written since from.
+func (j *Joiner) add(from int, at place) {
+	if len(j.added) == from {
 		return
 	}
 	if at.empty {
 		from++ // the comma in front of the first member
 	}
-	j.pieces = append(j.pieces, piece{at: at.end, from: from, to: len(j.added.Buf)})
+	j.pieces = append(j.pieces, piece{at: at.end, from: from, to: len(j.added)})
 }
 
 // closeEntries puts the collected enrichments into the event's own list, or adds the list.
 func (j *Joiner) closeEntries() {
-	v := j.view
+	at, from := j.view.enrichments, len(j.added)
 	switch {
-	case len(j.entries.Buf) == 0 || v.enrichments.found && v.enrichments.end < 0:
-		return
-	case v.enrichments.found:
-		from := j.begin()
-		j.added.Raw(j.entries.Buf) // begins with a comma
-		j.end(from, v.enrichments)
+	case at.found && at.end < 0:
+		// The event has something else of that name. It stays; the joins are in their attributes.
+	case at.found:
+		j.added = append(j.added, j.entries...)
+		j.add(from, at)
 	default:
-		from := j.begin()
-		j.added.RawStr(`,"enrichments":[`)
-		j.added.Raw(j.entries.Buf[1:])
-		j.added.ArrEnd()
-		j.end(from, v.whole)
+		j.added = append(j.added, `,"enrichments":[`...)
+		j.added = append(j.added, j.entries[1:]...)
+		j.added = append(j.added, ']')
+		j.add(from, j.view.whole)
 	}
 }
 
@@ -110,46 +127,47 @@ func (j *Joiner) closeEntries() {
 func (j *Joiner) splice(dst []byte) []byte {
 	event := j.view.event
 	slices.SortStableFunc(j.pieces, func(a, b piece) int { return a.at - b.at })
-	dst = slices.Grow(dst, len(event)+len(j.added.Buf))
+	dst = slices.Grow(dst, len(event)+len(j.added))
 	done := 0
 	for _, p := range j.pieces {
 		dst = append(dst, event[done:p.at]...)
-		dst = append(dst, j.added.Buf[p.from:p.to]...)
+		dst = append(dst, j.added[p.from:p.to]...)
 		done = p.at
 	}
 	return append(dst, event[done:]...)
 }
 
-// entry starts an enrichment of the attribute at path; data is written by the caller, ended by closeEntry.
-func (j *Joiner) entry(path string, value []byte, kind, provider string) {
-	w := &j.entries
-	w.RawStr(`,{"name":"`)
-	w.RawStr(path) // a constant of this package, at most with an index
-	w.RawStr(`","value":`)
-	w.ByteStr(value)
-	w.RawStr(`,"type":"`)
-	w.RawStr(kind)
-	w.RawStr(`","provider":"`)
-	w.RawStr(provider)
-	w.RawStr(`","data":{`)
+// Kinds of enrichments and who provides them.
+const (
+	aboutDirectory  = `,"type":"directory","provider":"Microsoft Entra ID","data":{`
+	aboutNetwork    = `,"type":"network","provider":"Millrace","data":{`
+	aboutAgent      = `,"type":"user_agent","provider":"Millrace","data":{`
+	aboutGovernance = `,"type":"governance","provider":"Millrace","data":{`
+	aboutLookups    = `,"type":"lookups","provider":"Millrace","data":{`
+)
+
+// entry starts an enrichment of an attribute whose value is a JSON literal; the caller writes data and closes it. The parts of the
+// attribute's path are constants and indexes.
+func (j *Joiner) entry(about string, value []byte, path ...string) members {
+	b := append(j.entries, `,{"name":"`...)
+	for _, p := range path {
+		b = append(b, p...)
+	}
+	b = append(b, `","value":`...)
+	b = append(b, value...)
+	j.entries = append(b, about...)
+	return members{buf: &j.entries}
 }
 
-func (j *Joiner) closeEntry() { j.entries.RawStr(`}}`) }
-
-// Providers, as enrichments name them.
-const (
-	providerDirectory = "Microsoft Entra ID"
-	providerOwn       = "Millrace"
-)
+func (j *Joiner) closeEntry() { j.entries = append(j.entries, '}', '}') }
 
 // versions says by which lookups the event was enriched, and whether the directory was complete.
 func (j *Joiner) versions(tenant audit.TenantID) {
-	value := []byte(tenant)
-	if len(value) == 0 {
-		value = []byte("unknown")
+	if tenant == "" {
+		tenant = "unknown"
 	}
-	j.entry("metadata.tenant_uid", value, "lookups", providerOwn)
-	m := members{w: &j.entries}
+	var literal [64]byte
+	m := j.entry(aboutLookups, ocsf.AppendString(literal[:0], string(tenant)), "metadata.tenant_uid")
 	if j.tenant.Complete() {
 		m.str("directory", "complete")
 	} else {
@@ -164,68 +182,4 @@ func (j *Joiner) versions(tenant audit.TenantID) {
 		m.str("user_agents_version", j.lookups.Agents.Version())
 	}
 	j.closeEntry()
-}
-
-// members writes members of an object, with commas between them. Empty texts are left out: OCSF events hold none.
-type members struct {
-	w    *jx.Writer
-	some bool
-}
-
-func (m *members) key(name string) {
-	b := m.w.Buf
-	if m.some {
-		b = append(b, ',')
-	}
-	m.some = true
-	b = append(b, '"')
-	b = append(b, name...)
-	m.w.Buf = append(b, '"', ':')
-}
-
-func (m *members) str(name, value string) {
-	if value != "" {
-		m.key(name)
-		m.w.Str(value)
-	}
-}
-
-func (m *members) bool(name string, value bool) {
-	m.key(name)
-	m.w.Bool(value)
-}
-
-func (m *members) int(name string, value int) {
-	m.key(name)
-	m.w.Int(value)
-}
-
-func (m *members) float(name string, value float64) {
-	if math.IsNaN(value) || math.IsInf(value, 0) {
-		return // JSON has no such numbers
-	}
-	m.key(name)
-	m.w.Float64(value)
-}
-
-func (m *members) list(name string, values []string) {
-	if len(values) == 0 {
-		return
-	}
-	m.key(name)
-	for i, v := range values {
-		if i == 0 {
-			m.w.ArrStart()
-		} else {
-			m.w.Comma()
-		}
-		m.w.Str(v)
-	}
-	m.w.ArrEnd()
-}
-
-func (m *members) open(name string) members {
-	m.key(name)
-	m.w.ObjStart()
-	return members{w: m.w}
 }

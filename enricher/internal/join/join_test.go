@@ -355,19 +355,30 @@ func TestManyGroups(t *testing.T) {
 	}
 }
 
-func TestAgentCacheIsBounded(t *testing.T) {
+func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	var c agentCache
-	p := useragent.NewParser(useragent.DefaultMinimum())
-	for i := range 3 * maxAgents {
-		c.parse(p, fmt.Appendf(nil, "Chrome/%d", i))
-		if len(c.known) > maxAgents {
-			t.Fatalf("%d texts are kept", len(c.known))
+	j, lookups := NewJoiner(), world(t)
+	for i := range 3 * maxPlaces {
+		event := fmt.Appendf(nil, `{"class_uid":3002,"http_request":{"user_agent":"Chrome/%d"},"src_endpoint":{"ip":"2001:db8::%x"}}`, i, i)
+		if _, _, err := j.Join(nil, event, tenant, lookups); err != nil {
+			t.Fatal(err)
+		}
+		if len(j.agents.known) > maxAgents || len(j.places.known) > maxPlaces {
+			t.Fatalf("%d programs and %d places are kept", len(j.agents.known), len(j.places.known))
 		}
 	}
-	c.parse(p, bytes.Repeat([]byte("x"), maxValue+1))
-	if len(c.known) > maxAgents || c.known[strings.Repeat("x", maxValue+1)].data != nil {
-		t.Error("a long text is kept")
+}
+
+func TestMemoryFollowsLookups(t *testing.T) {
+	t.Parallel()
+	j := NewJoiner()
+	event := []byte(`{"class_uid":3002,"user":{"name":"ada@example.org"},"src_endpoint":{"ip":"203.0.113.200"}}`)
+	all, _, _ := j.Join(nil, event, tenant, world(t))
+	some := world(t)
+	some.Groups, some.Places = map[string]bool{}, network.Databases{}
+	less, _, _ := j.Join(nil, event, tenant, some)
+	if bytes.Contains(less, []byte("Crown jewels")) || bytes.Contains(less, []byte(`"country"`)) || !bytes.Contains(all, []byte("Crown jewels")) {
+		t.Errorf("stale: %s", less)
 	}
 }
 

@@ -16,45 +16,78 @@ const maxValue = 1024
 
 // person looks a user up and adds what the directory knows in the attributes that OCSF has for it.
 func (j *Joiner) person(p *person, outcome *Outcome) {
-	if !p.found || len(p.name)+len(p.uid)+len(p.email) == 0 {
+	if !p.found || len(p.name.text)+len(p.uid.text)+len(p.email.text) == 0 {
 		return
 	}
 	u, by := j.find(p)
 	if u != nil || mayBeUser(p) {
 		outcome.note(u != nil, j.tenant.Complete())
 	}
+	var known userText
 	if u != nil {
-		j.addUser(p, u)
+		known = j.about(u)
+		j.addUser(p, u, known)
 	}
-	j.describe(p, u, by)
+	j.describe(p, u, by, known)
 }
 
 // mayBeUser is false for the names of systems and services, so that they do not count as missing users.
 func mayBeUser(p *person) bool {
-	return bytes.IndexByte(p.name, '@') > 0 || len(p.email) > 0
+	return bytes.IndexByte(p.name.text, '@') > 0 || len(p.email.text) > 0
 }
 
 // find prefers the object id; a name can be given to another user after the first one is gone. An id that the directory does not
 // know is not always an object id (the vendor's UserKey), so the names are still tried.
 func (j *Joiner) find(p *person) (u *directory.User, by string) {
-	if len(p.uid) == 36 {
-		if u = j.tenant.UserByID(p.uid); u != nil {
+	if len(p.uid.text) == 36 {
+		if u = j.tenant.UserByID(p.uid.text); u != nil {
 			return u, "uid"
 		}
 	}
-	if u = j.tenant.UserByName(p.name); u != nil {
+	if u = j.tenant.UserByName(p.name.text); u != nil {
 		return u, "name"
 	}
-	if u = j.tenant.UserByName(p.email); u != nil {
+	if u = j.tenant.UserByName(p.email.text); u != nil {
 		return u, "email_addr"
 	}
 	return nil, ""
 }
 
+// userKey names a user as one tenant's directory has it.
+type userKey struct {
+	tenant *directory.Tenant
+	user   *directory.User
+}
+
+// userText is what is written about a user, ready to be copied: each part is members with a comma in front.
+type userText struct {
+	account, ldap, groups []byte
+	data                  []byte // of the enrichment
+}
+
+// about renders a user once for all events that name it.
+func (j *Joiner) about(u *directory.User) userText {
+	k := userKey{j.tenant, u}
+	if t, ok := j.users.known[k]; ok {
+		return t
+	}
+	var t userText
+	section := func(write func(*members)) []byte {
+		var b []byte
+		write(&members{buf: &b, some: true})
+		return b
+	}
+	t.account = section(func(m *members) { account(m, u) })
+	t.ldap = section(func(m *members) { j.ldap(m, u) })
+	t.groups = section(func(m *members) { j.groups(m, u) })
+	t.data = section(func(m *members) { j.facts(m, u) })
+	return j.users.put(k, t)
+}
+
 // addUser adds members to the event's user object. What is there already is never touched.
-func (j *Joiner) addUser(p *person, u *directory.User) {
-	from := j.begin()
-	m := members{w: &j.added, some: true}
+func (j *Joiner) addUser(p *person, u *directory.User, known userText) {
+	from := len(j.added)
+	m := j.adding()
 	if !p.has.uid {
 		m.str("uid", u.ID)
 	}
@@ -62,18 +95,19 @@ func (j *Joiner) addUser(p *person, u *directory.User) {
 		m.str("display_name", u.DisplayName)
 	}
 	if !p.has.account {
-		account(m.open("account"), u)
+		j.added = append(j.added, known.account...)
 	}
 	if !p.has.ldap {
-		j.ldap(&m, u)
+		j.added = append(j.added, known.ldap...)
 	}
 	if !p.has.groups {
-		j.groups(&m, u)
+		j.added = append(j.added, known.groups...)
 	}
-	j.end(from, p.place)
+	j.add(from, p.place)
 }
 
-func account(a members, u *directory.User) {
+func account(m *members, u *directory.User) {
+	a := m.open("account")
 	a.str("uid", u.ID)
 	a.str("name", u.UserPrincipalName)
 	a.int("type_id", 6)
@@ -85,9 +119,9 @@ func account(a members, u *directory.User) {
 		a.bool("is_on_premises_sync_enabled", u.OnPremisesSync == directory.Yes)
 	}
 	if u.UserType != "" {
-		a.list("labels", []string{u.UserType})
+		a.list("labels", u.UserType)
 	}
-	a.w.ObjEnd()
+	a.close()
 }
 
 func (j *Joiner) ldap(m *members, u *directory.User) {
@@ -101,50 +135,46 @@ func (j *Joiner) ldap(m *members, u *directory.User) {
 	l.str("job_title", u.JobTitle)
 	l.str("office_location", u.OfficeLocation)
 	if mail {
-		l.list("email_addrs", []string{u.Mail})
+		l.list("email_addrs", u.Mail)
 	}
 	if boss != nil {
 		b := l.open("manager")
 		b.str("uid", boss.ID)
 		b.str("name", boss.UserPrincipalName)
 		b.str("display_name", boss.DisplayName)
-		b.w.ObjEnd()
+		b.close()
 	}
-	l.w.ObjEnd()
+	l.close()
 }
 
 // groups adds the imported groups and, for guests, the built-in group External.
 func (j *Joiner) groups(m *members, u *directory.User) {
 	n := 0
-	begin := func() members {
+	add := func(id, name, kind string) {
 		if n == 0 {
 			m.key("groups")
-			m.w.ArrStart()
+			*m.buf = append(*m.buf, '[')
 		} else {
-			m.w.Comma()
+			*m.buf = append(*m.buf, ',')
 		}
 		n++
-		m.w.ObjStart()
-		return members{w: m.w}
+		*m.buf = append(*m.buf, '{')
+		o := members{buf: m.buf}
+		o.str("uid", id)
+		o.str("name", name)
+		o.str("type", kind)
+		o.close()
 	}
 	for _, g := range j.tenant.GroupsOf(u) {
-		if n == maxGroups || !j.imported(g) {
-			continue
+		if n < maxGroups && j.imported(g) {
+			add(g.ID, g.DisplayName, g.Type)
 		}
-		o := begin()
-		o.str("uid", g.ID)
-		o.str("name", g.DisplayName)
-		o.str("type", g.Type)
-		o.w.ObjEnd()
 	}
 	if u.UserType == "Guest" {
-		o := begin()
-		o.str("name", "External")
-		o.str("type", "Built-in")
-		o.w.ObjEnd()
+		add("", "External", "Built-in")
 	}
 	if n > 0 {
-		m.w.ArrEnd()
+		*m.buf = append(*m.buf, ']')
 	}
 }
 
@@ -152,55 +182,22 @@ func (j *Joiner) imported(g *directory.Group) bool {
 	return j.lookups.Groups == nil || j.lookups.Groups[g.ID]
 }
 
-// describe writes the enrichment of a user: what has no attribute of its own in OCSF.
-func (j *Joiner) describe(p *person, u *directory.User, by string) {
-	external, sure := j.external(p, u)
-	complete := j.tenant.Complete() && mayBeUser(p)
-	path, value := p.subject()
-	if u == nil && !sure && !complete || len(value) > maxValue {
-		return
-	}
-	j.entry(path, value, "directory", providerDirectory)
-	m := members{w: &j.entries}
-	if u != nil || complete {
-		m.bool("found", u != nil)
-	}
-	m.str("matched_by", by)
-	if sure {
-		m.bool("is_external", external)
-	}
-	if u != nil {
-		m.str("user_type", u.UserType)
-		m.str("account_status", status(u))
-		m.bool("is_admin", len(u.Roles) > 0)
-		m.list("roles", u.Roles)
-		if total := j.countImported(u); total > maxGroups {
-			m.int("groups_total", total)
-		}
-		suspension(&m, u)
-	}
-	j.closeEntry()
-}
-
-func (p *person) subject() (path string, value []byte) {
-	switch {
-	case len(p.name) > 0:
-		return p.path + ".name", p.name
-	case len(p.email) > 0:
-		return p.path + ".email_addr", p.email
-	default:
-		return p.path + ".uid", p.uid
-	}
-}
-
-func (j *Joiner) countImported(u *directory.User) int {
-	n := 0
+// facts writes what has no attribute of its own in OCSF.
+func (j *Joiner) facts(m *members, u *directory.User) {
+	m.str("user_type", u.UserType)
+	m.str("account_status", status(u))
+	m.bool("is_admin", len(u.Roles) > 0)
+	m.list("roles", u.Roles...)
+	total := 0
 	for _, g := range j.tenant.GroupsOf(u) {
 		if j.imported(g) {
-			n++
+			total++
 		}
 	}
-	return n
+	if total > maxGroups {
+		m.int("groups_total", total)
+	}
+	suspension(m, u)
 }
 
 func status(u *directory.User) string {
@@ -228,18 +225,50 @@ func suspension(m *members, u *directory.User) {
 	}
 }
 
+// describe writes the enrichment of a user.
+func (j *Joiner) describe(p *person, u *directory.User, by string, known userText) {
+	external, sure := j.external(p, u)
+	complete := j.tenant.Complete() && mayBeUser(p)
+	attribute, value := p.subject()
+	if u == nil && !sure && !complete || len(value.raw) > maxValue {
+		return
+	}
+	m := j.entry(aboutDirectory, value.raw, p.path, attribute)
+	if u != nil || complete {
+		m.bool("found", u != nil)
+	}
+	m.str("matched_by", by)
+	if sure {
+		m.bool("is_external", external)
+	}
+	j.entries = append(j.entries, known.data...) // begins with a comma; found is there before it
+	j.closeEntry()
+}
+
+// subject is the attribute that names the user best.
+func (p *person) subject() (attribute string, value literal) {
+	switch {
+	case len(p.name.text) > 0:
+		return ".name", p.name
+	case len(p.email.text) > 0:
+		return ".email_addr", p.email
+	default:
+		return ".uid", p.uid
+	}
+}
+
 // external decides whether a user is outside the organization; sure is false when nothing tells.
 func (j *Joiner) external(p *person, u *directory.User) (external, sure bool) {
 	switch {
 	case u != nil && u.UserType == "Guest":
 		return true, true
-	case bytes.Contains(p.name, []byte("#EXT#")) || bytes.HasPrefix(p.name, []byte("urn:spo:guest#")):
+	case bytes.Contains(p.name.text, []byte("#EXT#")) || bytes.HasPrefix(p.name.text, []byte("urn:spo:guest#")):
 		return true, true
 	case u != nil && u.UserType == "Member":
 		return false, true
 	}
-	domain := p.domain
-	for _, address := range [...][]byte{p.email, p.name} {
+	domain := p.domain.text
+	for _, address := range [...][]byte{p.email.text, p.name.text} {
 		if len(domain) == 0 && audit.IsAddress(string(address)) {
 			domain = address[bytes.IndexByte(address, '@')+1:]
 		}
@@ -256,8 +285,7 @@ func (j *Joiner) externalDomain(domain []byte) (external, sure bool) {
 		return false, true
 	}
 	if len(j.lookups.Domains) > 0 {
-		var buf [255]byte
-		if j.lookups.Domains[string(append(buf[:0], bytes.ToLower(domain)...))] {
+		if j.lookups.Domains[string(bytes.ToLower(domain))] {
 			return false, true
 		}
 		known = true
@@ -266,18 +294,17 @@ func (j *Joiner) externalDomain(domain []byte) (external, sure bool) {
 }
 
 // accessList marks those that something was shared with outside the organization.
-func (j *Joiner) accessList(names [][]byte) {
+func (j *Joiner) accessList(names []literal) {
 	for i, name := range names {
-		if len(name) > maxValue || !audit.IsAddress(string(name)) {
+		if len(name.raw) > maxValue || !audit.IsAddress(string(name.text)) {
 			continue
 		}
-		u := j.tenant.UserByName(name)
+		u := j.tenant.UserByName(name.text)
 		external, sure := j.external(&person{name: name}, u)
 		if !sure || !external {
 			continue
 		}
-		j.entry("access_list["+strconv.Itoa(i)+"]", name, "directory", providerDirectory)
-		m := members{w: &j.entries}
+		m := j.entry(aboutDirectory, name.raw, "access_list[", strconv.Itoa(i), "]")
 		m.bool("is_external", true)
 		if u != nil {
 			m.str("user_type", u.UserType)
@@ -287,17 +314,16 @@ func (j *Joiner) accessList(names [][]byte) {
 }
 
 // app describes the application that acted.
-func (j *Joiner) app(uid []byte) {
-	if len(uid) == 0 || len(uid) > maxValue {
+func (j *Joiner) app(uid literal) {
+	if len(uid.text) == 0 || len(uid.raw) > maxValue {
 		return
 	}
-	a := j.tenant.App(uid)
+	a := j.tenant.App(uid.text)
 	j.report[App].note(a != nil, j.tenant.Complete())
 	if a == nil {
 		return
 	}
-	j.entry("actor.app_uid", uid, "directory", providerDirectory)
-	m := members{w: &j.entries}
+	m := j.entry(aboutDirectory, uid.raw, "actor.app_uid")
 	m.bool("found", true)
 	m.str("app_name", a.DisplayName)
 	m.str("publisher", a.Publisher)

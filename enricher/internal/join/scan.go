@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"unicode/utf8"
@@ -21,18 +22,22 @@ type place struct {
 	empty bool // nothing is in it yet
 }
 
-// person is a user object of the event. Its texts alias the event, or memory of their own where they had escapes.
+// literal is a JSON string of the event: as it is written, quotes included, and what it says. The text aliases the event, or memory
+// of its own where it has escapes.
+type literal struct{ raw, text []byte }
+
+// person is a user object of the event.
 type person struct {
 	place
 	path                     string // of the object, such as actor.user
-	name, email, domain, uid []byte
+	name, email, domain, uid literal
 	has                      struct{ uid, displayName, account, ldap, groups bool }
 }
 
 // endpoint is the event's src_endpoint.
 type endpoint struct {
 	place
-	ip  []byte
+	ip  literal
 	has struct{ location, operator, isp, kind bool }
 }
 
@@ -41,17 +46,17 @@ type view struct {
 	event       []byte
 	whole       place
 	enrichments place
-	class       bool   // class_uid is there
-	tenant      []byte // metadata.tenant_uid
-	actor       person // actor.user
-	target      person // user
-	entity      person // entity.user
-	appUID      []byte // actor.app_uid
+	class       bool    // class_uid is there
+	tenant      literal // metadata.tenant_uid
+	actor       person  // actor.user
+	target      person  // user
+	entity      person  // entity.user
+	appUID      literal // actor.app_uid
 	source      endpoint
-	agent       []byte // http_request.user_agent
-	file        []byte // file.url.url_string, or file.path
-	filePath    string // which of the two
-	access      [][]byte
+	agent       literal // http_request.user_agent
+	file        literal // file.url.url_string, or file.path
+	filePath    string  // which of the two
+	access      []literal
 }
 
 // scanner reads views. Its decoders are reused, one for each level of nesting that is looked into.
@@ -94,7 +99,7 @@ func (s *scanner) member(d *jx.Decoder, key []byte) error {
 	case "class_uid":
 		v.class = d.Next() == jx.Number
 	case "metadata":
-		v.tenant = nil
+		v.tenant = literal{}
 		return s.object(1, d, nil, func(d *jx.Decoder, key []byte) error {
 			if string(key) == "tenant_uid" {
 				return text(d, &v.tenant)
@@ -102,7 +107,7 @@ func (s *scanner) member(d *jx.Decoder, key []byte) error {
 			return d.Skip()
 		})
 	case "actor":
-		v.actor, v.appUID = person{path: v.actor.path}, nil
+		v.actor, v.appUID = person{path: v.actor.path}, literal{}
 		return s.object(1, d, nil, s.actorMember)
 	case "user":
 		return s.person(1, d, &v.target)
@@ -118,7 +123,7 @@ func (s *scanner) member(d *jx.Decoder, key []byte) error {
 		v.source = endpoint{}
 		return s.object(1, d, &v.source.place, s.endpointMember)
 	case "http_request":
-		v.agent = nil
+		v.agent = literal{}
 		return s.object(1, d, nil, func(d *jx.Decoder, key []byte) error {
 			if string(key) == "user_agent" {
 				return text(d, &v.agent)
@@ -126,7 +131,7 @@ func (s *scanner) member(d *jx.Decoder, key []byte) error {
 			return d.Skip()
 		})
 	case "file":
-		v.file, v.filePath = nil, ""
+		v.file, v.filePath = literal{}, ""
 		return s.object(1, d, nil, s.fileMember)
 	case "access_list":
 		return s.accessList(d)
@@ -263,7 +268,7 @@ func (s *scanner) accessList(d *jx.Decoder) error {
 		if len(v.access) == maxAccess {
 			return d.Skip()
 		}
-		var name []byte
+		var name literal
 		err := text(d, &name)
 		v.access = append(v.access, name)
 		return err
@@ -271,13 +276,19 @@ func (s *scanner) accessList(d *jx.Decoder) error {
 }
 
 // text reads a string; anything else is skipped and leaves nothing.
-func text(d *jx.Decoder, into *[]byte) error {
-	*into = nil
+func text(d *jx.Decoder, into *literal) error {
+	*into = literal{}
 	if d.Next() != jx.String {
 		return d.Skip()
 	}
-	b, err := d.StrBytes()
-	*into = b
+	raw, err := d.Raw()
+	if err != nil {
+		return err
+	}
+	*into = literal{raw: raw, text: raw[1 : len(raw)-1]}
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		into.text, err = jx.DecodeBytes(raw).StrBytes()
+	}
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,6 +58,8 @@ type App struct {
 
 	// Set once by New, for lookups.
 	domains, groups map[string]bool
+
+	last atomic.Pointer[join.Lookups] // what lookups returned last
 }
 
 // New puts an enricher together and makes sure that its topics are there. Nothing runs before Run.
@@ -131,12 +134,19 @@ func (a *App) assemble(metrics *enrich.Metrics, shared *wire.Metrics, rt service
 	return err
 }
 
-// lookups is the newest state of everything that events are joined with.
+// lookups is the newest state of everything that events are joined with. Without a change it is the same pointer as before, so that what
+// joiners made of it stays good. Owners ask concurrently; two of them may make equal ones.
 func (a *App) lookups() *join.Lookups {
-	now := join.Lookups{Directory: a.directory.Snapshot(), Agents: a.agents, Domains: a.domains, Groups: a.groups}
 	state := a.network.State()
-	now.Ranges, now.Places = state.Ranges, state.Places
-	return &now
+	snapshot := a.directory.Snapshot()
+	if l := a.last.Load(); l != nil && l.Directory == snapshot && l.Ranges == state.Ranges && l.Places == state.Places {
+		return l
+	}
+	l := &join.Lookups{
+		Directory: snapshot, Ranges: state.Ranges, Places: state.Places, Agents: a.agents, Domains: a.domains, Groups: a.groups,
+	}
+	a.last.Store(l)
+	return l
 }
 
 // Run enriches until ctx ends. Events wait for the directory first, as configured.

@@ -40,7 +40,8 @@ func Program() service.Program[Config] {
 			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport))
 			return err
 		},
-		Base: func(c *Config) *service.Config { return &c.Config },
+		Commands: map[string]service.Command[Config]{"import": importCommand()},
+		Base:     func(c *Config) *service.Config { return &c.Config },
 	}
 }
 

@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"time"
+
+	"millrace/pkg/kafkatx"
+)
 
 // LedgerEntry is one value on the ledger topic, keyed by stream: a blob that was carried, or a gap.
 type LedgerEntry struct {
@@ -125,4 +129,23 @@ type Status struct {
 	Gaps      int       `json:"gaps,omitempty"` // recorded since this process owns the tenant
 	DataLoss  bool      `json:"data_loss,omitempty"`
 	At        time.Time `json:"at"`
+}
+
+// Ranges sums up where records went, given the offset of each.
+func Ranges(outputs []kafkatx.Record, offsets []int64) []OffsetRange {
+	var out []OffsetRange
+next:
+	for i := range outputs {
+		r := &outputs[i]
+		for j := range out {
+			o := &out[j]
+			if o.Partition == r.Partition && o.Topic == r.Topic {
+				o.First, o.Last = min(o.First, offsets[i]), max(o.Last, offsets[i])
+				o.Count++
+				continue next
+			}
+		}
+		out = append(out, OffsetRange{Topic: r.Topic, Partition: r.Partition, First: offsets[i], Last: offsets[i], Count: 1})
+	}
+	return out
 }

@@ -119,7 +119,7 @@ func (b *batch) ledger(offsets []int64) []kafkatx.Record {
 		n := len(u.outputs)
 		if u.ledger != nil {
 			e := *u.ledger
-			e.Offsets = ranges(u.outputs, offsets[at:at+n])
+			e.Offsets = wire.Ranges(u.outputs, offsets[at:at+n])
 			out = append(out, b.o.s.ledgerRecord(u.stream, e, b.o.number))
 		}
 		out = append(out, u.follow...)

@@ -142,25 +142,6 @@ func gapUnit(id string, t audit.TenantID, ct audit.ContentType, gap wire.Gap) *u
 	}}
 }
 
-// ranges sums up where the outputs of a unit went.
-func ranges(outputs []kafkatx.Record, offsets []int64) []wire.OffsetRange {
-	var out []wire.OffsetRange
-next:
-	for i := range outputs {
-		r := &outputs[i]
-		for j := range out {
-			o := &out[j]
-			if o.Partition == r.Partition && o.Topic == r.Topic {
-				o.First, o.Last = min(o.First, offsets[i]), max(o.Last, offsets[i])
-				o.Count++
-				continue next
-			}
-		}
-		out = append(out, wire.OffsetRange{Topic: r.Topic, Partition: r.Partition, First: offsets[i], Last: offsets[i], Count: 1})
-	}
-	return out
-}
-
 // ledgerRecord encodes an entry for the ledger's partition of the tenant.
 func (s *Sources) ledgerRecord(stream string, e wire.LedgerEntry, number int32) kafkatx.Record {
 	value, err := json.Marshal(e)

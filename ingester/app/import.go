@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"millrace/ingester/internal/importer"
+	"millrace/internal/service"
+	"millrace/pkg/audit"
+	"millrace/pkg/kafkatx"
+	"millrace/pkg/wire"
+)
+
+// ImportOptions says what to import.
+type ImportOptions struct {
+	Files    []string
+	Tenant   string                  // directory id; "" = the OrganizationId of each file's first record
+	Progress func(importer.Progress) // called after each unit; nil = not wanted
+}
+
+// ImportProgress is how far an import is.
+type ImportProgress = importer.Progress
+
+// Import carries exported audit records to the import topic: each unit of 1,000 rows once, however often the same content is imported,
+// and also after a crash, because its checkpoint is in the transaction of its records. It returns when every file is read, with the
+// errors of those that could not be read to their end; what was read of them before is on the topics. It may run beside an ingester: its
+// group, transactional ids and checkpoints are its own.
+func Import(ctx context.Context, cfg Config, rt service.Runtime, opts ImportOptions) (ImportProgress, error) {
+	ic := importer.Config{
+		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Control: cfg.Kafka.ControlPartitions,
+		Files: opts.Files, Progress: opts.Progress, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
+	}
+	if opts.Tenant != "" {
+		id, err := audit.ParseTenantID(opts.Tenant)
+		if err != nil {
+			return ImportProgress{}, service.UsageError{Err: err}
+		}
+		ic.Tenant = id
+	}
+	im, err := importer.New(ic)
+	if err != nil {
+		return ImportProgress{}, service.UsageError{Err: err}
+	}
+	select {
+	case <-im.Done():
+		return im.Progress(), im.Err() // nothing in them could be read
+	default:
+	}
+	client, err := openKafka(ctx, cfg, wire.StageImport, rt)
+	if err != nil {
+		return ImportProgress{}, err
+	}
+	defer client.Close()
+	names := cfg.Kafka.Names()
+	stage, err := kafkatx.NewStage(client, kafkatx.StageConfig{
+		Prefix: names.Prefix, Name: wire.StageImport, StateTopic: names.Checkpoints(), StatusTopic: names.Status(),
+		Layout: stateLayout, New: im.Handler, Codec: cfg.Kafka.Codec,
+	})
+	if err != nil {
+		return ImportProgress{}, err
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1) // one: nobody may be waiting
+	go func() { ended <- stage.Run(running) }()
+	select {
+	case err = <-ended:
+	case <-im.Done():
+		stop()
+		err = <-ended
+	}
+	if err == nil && ctx.Err() != nil {
+		err = errors.New("interrupted: import the same files again to go on where it stopped")
+	}
+	return im.Progress(), errors.Join(im.Err(), err)
+}
+
+// importCommand is `ingester import FILE…`.
+func importCommand() service.Command[Config] {
+	return service.Command[Config]{
+		Synopsis: "carry exported audit records from files to the import topic",
+		Args:     "FILE…",
+		Help: "Reads Purview CSV exports (column AuditData), Search-UnifiedAuditLog results as JSON, JSON arrays of records and one JSON record a line,\n" +
+			"each also gzipped. The same content imported again adds nothing; a file that was repaired or grew goes on where it was good.\n" +
+			"A row that is no record becomes a dead letter that names file and row.",
+		Validate: func(c Config) error { return c.Kafka.Validate() },
+		Setup: func(fs *flag.FlagSet) service.Action[Config] {
+			tenant := fs.String("tenant", "", "directory `id` that the records are of (default: the OrganizationId of each file's first record)")
+			quiet := fs.Bool("quiet", false, "print no progress")
+			return func(ctx context.Context, call service.Call[Config]) error {
+				if len(call.Args) == 0 {
+					return service.Usagef("import: name at least one file")
+				}
+				opts := ImportOptions{Files: call.Args, Tenant: *tenant}
+				if !*quiet {
+					opts.Progress = printer(call.Err)
+				}
+				p, err := Import(ctx, call.Config, call.Runtime, opts)
+				_, werr := fmt.Fprintf(call.Out, "%d of %d files, %d rows: %d records imported, %d known already, %d dead letters\n",
+					p.Done, p.Files, p.Rows, p.Records, p.Known, p.Bad)
+				return errors.Join(err, werr)
+			}
+		},
+	}
+}
+
+// printer writes a line of progress every two seconds.
+func printer(w io.Writer) func(importer.Progress) {
+	last := time.Now()
+	return func(p importer.Progress) {
+		if time.Since(last) < 2*time.Second {
+			return
+		}
+		last = time.Now()
+		percent := int64(100)
+		if p.Size > 0 {
+			percent = p.Read * 100 / p.Size
+		}
+		_, _ = fmt.Fprintf(w, "%s: %d %%, %d rows, %d records, %d known, %d dead letters\n", p.File, percent, p.Rows, p.Records, p.Known, p.Bad) // progress is a courtesy
+	}
+}

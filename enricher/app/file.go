@@ -47,8 +47,7 @@ func (f file) Read() ([]byte, error) {
 
 // cause drops the path from an error: Name has said it.
 func cause(err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
 		return path.Err
 	}
 	return err

@@ -56,8 +56,8 @@ func object(kind, id, value string) kafkatx.Record {
 	return r
 }
 
-func complete(id audit.TenantID) kafkatx.Record {
-	return kafkatx.Record{Key: []byte(string(id) + ":complete"), Value: []byte(`{"version":"1","at":"2026-03-02T09:00:00Z","objects":3}`)}
+func complete() kafkatx.Record {
+	return kafkatx.Record{Key: []byte(string(tenant) + ":complete"), Value: []byte(`{"version":"1","at":"2026-03-02T09:00:00Z","objects":3}`)}
 }
 
 func startLoader(t *testing.T, cfg Config, f *topic) (l *Loader, stop func() error) {
@@ -84,7 +84,7 @@ func TestLoaderFollows(t *testing.T) {
 			object("novelty", "1", `{}`),
 			{Key: []byte("no tenant:user:1"), Value: []byte(`{}`)},
 			{},
-			complete(tenant),
+			complete(),
 		}}
 		l, stop := startLoader(t, Config{Wait: time.Hour}, f)
 		if err := l.Await(t.Context()); err != nil {
@@ -138,10 +138,10 @@ func TestLoaderWaits(t *testing.T) {
 	}{
 		{"nothing, no wait", Config{}, nil, 0},
 		{"nothing", Config{Wait: time.Minute}, nil, time.Minute},
-		{"complete", Config{Wait: time.Minute}, []kafkatx.Record{complete(tenant)}, 0},
-		{"one of two", Config{Wait: time.Minute}, []kafkatx.Record{complete(tenant), {Key: []byte(string(other) + ":domain:example.net"), Value: []byte("{}")}}, time.Minute},
-		{"the configured one of two", Config{Wait: time.Minute, Tenants: []audit.TenantID{tenant}}, []kafkatx.Record{complete(tenant), {Key: []byte(string(other) + ":domain:example.net"), Value: []byte("{}")}}, 0},
-		{"not the configured one", Config{Wait: time.Minute, Tenants: []audit.TenantID{other}}, []kafkatx.Record{complete(tenant)}, time.Minute},
+		{"complete", Config{Wait: time.Minute}, []kafkatx.Record{complete()}, 0},
+		{"one of two", Config{Wait: time.Minute}, []kafkatx.Record{complete(), {Key: []byte(string(other) + ":domain:example.net"), Value: []byte("{}")}}, time.Minute},
+		{"the configured one of two", Config{Wait: time.Minute, Tenants: []audit.TenantID{tenant}}, []kafkatx.Record{complete(), {Key: []byte(string(other) + ":domain:example.net"), Value: []byte("{}")}}, 0},
+		{"not the configured one", Config{Wait: time.Minute, Tenants: []audit.TenantID{other}}, []kafkatx.Record{complete()}, time.Minute},
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestLoaderEnds(t *testing.T) {
 }
 
 func FuzzApply(f *testing.F) {
-	for _, r := range []kafkatx.Record{object("user", objectID(1), `{"id":"1","proxy_addresses":["a:b"]}`), object("group", objectID(2), `{"members":["x"]}`), complete(tenant), {}} {
+	for _, r := range []kafkatx.Record{object("user", objectID(1), `{"id":"1","proxy_addresses":["a:b"]}`), object("group", objectID(2), `{"members":["x"]}`), complete(), {}} {
 		f.Add(r.Key, r.Value)
 	}
 	f.Fuzz(func(_ *testing.T, key, value []byte) {

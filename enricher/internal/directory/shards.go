@@ -46,14 +46,6 @@ func (s *shards[V]) publish() shards[V] {
 	return *s
 }
 
-func (s *shards[V]) len() int {
-	n := 0
-	for _, m := range s.parts {
-		n += len(m)
-	}
-	return n
-}
-
 // slot is FNV-1a, folded: object ids and addresses are short, and the spread need not withstand an enemy.
 func slot[K string | []byte](key K) byte {
 	h := uint32(2166136261)

@@ -21,17 +21,21 @@ type shared struct {
 	delays  []time.Duration
 }
 
+func newShared() *shared { return &shared{refused: map[wire.Reason]int{}} }
+
 func (s *shared) Refused(reason wire.Reason, n int) { s.refused[reason] += n }
-func (s *shared) Delay(created, now time.Time)      { s.delays = append(s.delays, now.Sub(created)) }
-func newShared() *shared                            { return &shared{refused: map[wire.Reason]int{}} }
-func at(seconds int64) time.Time                    { return time.Unix(seconds, 0).UTC() }
-func header(key, value string) (h kafkatx.Header) {
-	return kafkatx.Header{Key: key, Value: []byte(value)}
-}
-func event(offset int64, value string) (r kafkatx.Record) {
+
+func (s *shared) Delay(created, now time.Time) { s.delays = append(s.delays, now.Sub(created)) }
+
+func at(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
+
+func event(offset int64, value string) kafkatx.Record {
 	return kafkatx.Record{
 		Topic: "test.events.entra.v1", Partition: 3, Offset: offset, Key: []byte("key"), Value: []byte(value),
-		Headers: []kafkatx.Header{header(wire.HeaderType, "millrace.m365.event.v1"), header(wire.HeaderContentCreated, at(100).Format(time.RFC3339Nano))},
+		Headers: []kafkatx.Header{
+			{Key: wire.HeaderType, Value: []byte("millrace.m365.event.v1")},
+			{Key: wire.HeaderContentCreated, Value: []byte(at(100).Format(time.RFC3339Nano))},
+		},
 	}
 }
 

@@ -282,8 +282,10 @@ func TestHelpNamesEveryKey(t *testing.T) {
 	if err := conf.Help(&out, defaults()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"log.level  text (default info)", "kafka.brokers  list of text (default 127.0.0.1:9092)", "kafka.wait  a duration like 30s (default 15s)",
-		"tenants.0.id", "tenants.0.limits.rate", "kafka.max  a size like 64MiB (default 8MiB)", "Partitions of each topic, for life."} {
+	for _, want := range []string{
+		"log.level  text (default info)", "kafka.brokers  list of text (default 127.0.0.1:9092)", "kafka.wait  a duration like 30s (default 15s)",
+		"tenants.0.id", "tenants.0.limits.rate", "kafka.max  a size like 64MiB (default 8MiB)", "Partitions of each topic, for life.",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}

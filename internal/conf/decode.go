@@ -175,8 +175,8 @@ func (l *loader) decodeSecret(value any, v reflect.Value) error {
 	text := ""
 	switch t := value.(type) {
 	case envText:
-		if strings.HasPrefix(string(t), "file:") {
-			v.Set(reflect.ValueOf(SecretFile(strings.TrimPrefix(string(t), "file:"))))
+		if after, ok := strings.CutPrefix(string(t), "file:"); ok {
+			v.Set(reflect.ValueOf(SecretFile(after)))
 			return nil
 		}
 		if t != "" {
@@ -213,7 +213,7 @@ func parseText(text string, v reflect.Value) error {
 		v.SetInt(int64(d))
 		return err
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {
@@ -243,7 +243,7 @@ func setNumber(value any, v reflect.Value) error {
 	if v.Type() == durationType {
 		return fmt.Errorf("a duration needs a unit: write %vs or %vm", value, value)
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText(fmt.Append(nil, value))
 	}
 	given := reflect.ValueOf(value)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -207,9 +208,7 @@ func changeList(list []any, n *node, rest []string, value any) ([]any, error) {
 	}
 	entry := map[string]any{}
 	if old, ok := list[at].(map[string]any); ok {
-		for k, v := range old {
-			entry[k] = v
-		}
+		maps.Copy(entry, old)
 	}
 	f, found := n.elem.field(rest[1])
 	switch {
@@ -240,9 +239,7 @@ func setNested(entry map[string]any, n *node, path []string, value any) error {
 		}
 		inner := map[string]any{}
 		if old, ok := entry[part].(map[string]any); ok {
-			for k, v := range old {
-				inner[k] = v
-			}
+			maps.Copy(inner, old)
 		}
 		entry[part] = inner
 		entry, n = inner, f.node

@@ -43,7 +43,7 @@ func (c *component) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if c.hang {
-		<-c.fail
+		return <-c.fail
 	}
 	return ctx.Err()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"millrace/internal/service"
@@ -134,19 +135,21 @@ func check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) err
 	if err := client.Ping(ctx); err != nil {
 		return fmt.Errorf("kafka.brokers: %w", err)
 	}
-	out := "configuration: ok\nmapping tables: ok\nkafka: ok\n"
+	var out strings.Builder
+	out.WriteString("configuration: ok\nmapping tables: ok\nkafka: ok\n")
 	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageNormalizer), false)
+	var missing *kafkatx.MissingTopicsError
 	switch {
-	case err != nil && cfg.Kafka.Topics.Create:
-		out += "topics: " + err.Error() + " (they are created at the first start)\n"
+	case errors.As(err, &missing) && cfg.Kafka.Topics.Create:
+		fmt.Fprintf(&out, "topics: %d are missing and will be created by the first start: %s\n", len(missing.Topics), strings.Join(missing.Topics, ", "))
 	case err != nil:
 		return fmt.Errorf("topics: %w", err)
 	default:
-		out += "topics: ok\n"
+		out.WriteString("topics: ok\n")
 	}
 	for _, d := range differences {
-		out += "warning: " + d.String() + "\n"
+		out.WriteString("warning: " + d.String() + "\n")
 	}
-	_, err = io.WriteString(w, out)
+	_, err = io.WriteString(w, out.String())
 	return err
 }

@@ -271,9 +271,9 @@ func redrive(ctx context.Context, call service.Call[Config], c choice, dryRun bo
 		}
 	}
 	out := bufio.NewWriter(call.Out)
-	counts, err := deadletter.Redrive(ctx, client, sink, call.Config.Kafka.Names(), filter, func(l deadletter.Letter, skipped error) error {
-		if skipped != nil {
-			_, err := fmt.Fprintf(out, "skipped %s: %v\n", l.ID, skipped)
+	counts, err := deadletter.Redrive(ctx, client, sink, call.Config.Kafka.Names(), filter, func(l deadletter.Letter, skipped string) error {
+		if skipped != "" {
+			_, err := fmt.Fprintf(out, "skipped %s: %s\n", l.ID, skipped)
 			return err
 		}
 		if dryRun {

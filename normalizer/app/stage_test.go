@@ -111,7 +111,10 @@ func (p *pipe) start(cfg app.Config) {
 	r := &running{cancel: cancel, done: make(chan error, 1), app: a}
 	go func() { r.done <- a.Run(ctx) }()
 	p.running = r
-	p.t.Cleanup(func() { cancel(); p.stopped() })
+	p.t.Cleanup(func() {
+		cancel()
+		_ = p.stopped() // judged by stop, if by anyone
+	})
 }
 
 // stop ends the normalizer gracefully.
@@ -404,6 +407,23 @@ func TestFullMemoryStopsWithTheRemedy(t *testing.T) {
 	err := p.stopped()
 	if err == nil || !strings.Contains(err.Error(), "raise it") || !strings.Contains(err.Error(), "seen.memory") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	p := newPipe(t)
+	if out := p.mustRun("-check"); !strings.Contains(out, "topics: ok") {
+		t.Errorf("check: %s", out)
+	}
+	if out := p.mustRun("-check", "-set", "kafka.prefix=other"); !strings.Contains(out, "other.seen.v1") {
+		t.Errorf("check of another prefix: %s", out)
+	}
+	for set, want := range map[string]string{"kafka.partitions=3": "counts are for life", "kafka.topics.create=false": "-topics prints the commands"} {
+		code, _, errs := p.command("-check", "-set", "kafka.prefix="+map[bool]string{true: "m365", false: "other"}[strings.Contains(set, "partitions")], "-set", set)
+		if code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s: %d %s", set, code, errs)
+		}
 	}
 }
 

@@ -33,8 +33,17 @@ func (d Difference) String() string {
 	return fmt.Sprintf("topic %s: %s is %q, should be %q", d.Topic, d.Config, d.Have, d.Want)
 }
 
-// EnsureTopics makes sure that topics exist as specified. A topic that is missing is created if create is set and is an error if not; so is
-// one with another partition count. Other settings that differ are returned and left as they are: they may be on purpose.
+// MissingTopicsError says that topics are not there and may not be created.
+type MissingTopicsError struct{ Topics []string }
+
+// Error implements error.
+func (e *MissingTopicsError) Error() string {
+	return "topics are missing and topics.create is off: " + strings.Join(e.Topics, ", ") +
+		": create them (-topics prints the commands) or turn it on"
+}
+
+// EnsureTopics makes sure that topics exist as specified. A topic that is missing is created if create is set and is a *MissingTopicsError if not; an
+// error, too, is one with another partition count. Other settings that differ are returned and left as they are: they may be on purpose.
 func (c *Client) EnsureTopics(ctx context.Context, specs []TopicSpec, create bool) ([]Difference, error) {
 	missing, err := c.missingTopics(ctx, specs)
 	if err != nil {
@@ -45,8 +54,7 @@ func (c *Client) EnsureTopics(ctx context.Context, specs []TopicSpec, create boo
 		for i, s := range missing {
 			names[i] = s.Name
 		}
-		return nil, fmt.Errorf("topics are missing and topics.create is off: %s: create them (-topics prints the commands) or turn it on",
-			strings.Join(names, ", "))
+		return nil, &MissingTopicsError{Topics: names}
 	}
 	if err := c.createTopics(ctx, missing); err != nil {
 		return nil, err

@@ -100,7 +100,7 @@ func (f Filter) Chosen(l Letter) bool {
 	return false
 }
 
-// ErrStop, returned by the function that Each calls, ends the reading without an error.
+// ErrStop ends the reading without an error when the function that Each calls returns it.
 var ErrStop = errors.New("stop")
 
 // Each calls fn for each chosen dead letter that is there at the time of the call, ordered by topic, partition and offset.

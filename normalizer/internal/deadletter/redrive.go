@@ -34,23 +34,25 @@ type Counts struct {
 	Skipped  int // what cannot be redriven
 }
 
-// errNotRaw is why a dead letter of a later stage stays where it is: its bytes are an event, and would be mapped as if they were a record.
-var errNotRaw = errors.New("it is no raw record; only what was refused on its way to an event can be redriven")
-
-// raw is the record for the redrive topic.
-func raw(n wire.Names, l Letter) (kafkatx.Record, error) {
+// raw is the record for the redrive topic, or why there is none. A dead letter of a later stage stays where it is: its bytes are an
+// event, and would be mapped as if they were a record.
+func raw(n wire.Names, l Letter) (rec kafkatx.Record, unfit string) {
 	if !strings.HasPrefix(l.Origin(), n.Prefix+".raw.") {
-		return kafkatx.Record{}, errNotRaw
+		return rec, "it is no raw record; only what was refused on its way to an event can be redriven"
 	}
-	return wire.Redrive(n, l.Record)
+	rec, err := wire.Redrive(n, l.Record)
+	if err != nil {
+		unfit = err.Error()
+	}
+	return rec, unfit
 }
 
 // Redrive puts the chosen dead letters, bytes unchanged, on the redrive topic. A nil sink tells what would be done, and does nothing.
-// report is told of each letter, with the reason if it is skipped.
+// report is told of each letter, with the reason if it is skipped, else "".
 //
 // A redrive that was cut off, or is done twice, does no harm: the normalizer publishes a record once, however often it is
 // redriven. So nothing has to be remembered of it, and after an error the whole of it may be repeated.
-func Redrive(ctx context.Context, src Source, sink Sink, n wire.Names, f Filter, report func(l Letter, skipped error) error) (Counts, error) {
+func Redrive(ctx context.Context, src Source, sink Sink, n wire.Names, f Filter, report func(l Letter, skipped string) error) (Counts, error) {
 	var done Counts
 	if sink != nil {
 		if err := sink.Init(ctx); err != nil {
@@ -73,11 +75,11 @@ func Redrive(ctx context.Context, src Source, sink Sink, n wire.Names, f Filter,
 		return nil
 	}
 	err := Each(ctx, src, n, f, func(l Letter) error {
-		rec, err := raw(n, l)
-		if err := report(l, err); err != nil {
+		rec, unfit := raw(n, l)
+		if err := report(l, unfit); err != nil {
 			return err
 		}
-		if err != nil {
+		if unfit != "" {
 			done.Skipped++
 			return nil
 		}

@@ -116,54 +116,71 @@ func (h *Handler) Process(_ context.Context, in []kafkatx.Record) (kafkatx.Resul
 	return res, nil
 }
 
+// reading is a raw record as far as it is understood before it is mapped.
+type reading struct {
+	audit.Record
+	id       string
+	digest   uint64
+	workload audit.Workload // of the counters
+}
+
+// read parses a record; the refusal is nil if it can be looked up and mapped.
+func (h *Handler) read(in *kafkatx.Record) (r reading, refusal *mapping.Refusal) {
+	r.workload = audit.WorkloadOther
+	refuse := func(reason wire.Reason, detail string) (reading, *mapping.Refusal) {
+		return r, &mapping.Refusal{Reason: string(reason), Detail: detail}
+	}
+	var err error
+	if r.Record, err = wire.ParseRaw(*in); err != nil {
+		return refuse(wire.ReasonNoProvenance, err.Error())
+	}
+	env, err := audit.ParseEnvelope(r.Raw)
+	r.workload = wire.WorkloadOf(env.RecordType, env.Workload, r.Domain, 0)
+	if err != nil {
+		return refuse(wire.ReasonInvalidJSON, err.Error())
+	}
+	if r.id = env.ID; r.id == "" {
+		return refuse(wire.ReasonNoID, "the record has no Id")
+	}
+	if r.digest, err = h.digester.Sum(r.Raw); err != nil {
+		return refuse(wire.ReasonInvalidJSON, err.Error())
+	}
+	return r, nil
+}
+
 // record decides one record. Its error is none of the record's: the memory for repeats is full.
 func (h *Handler) record(in *kafkatx.Record, res *kafkatx.Result) error {
-	rec, err := wire.ParseRaw(*in)
-	if err != nil {
-		h.refuse(in, audit.WorkloadOther, wire.ReasonNoProvenance, err.Error(), res)
+	r, refusal := h.read(in)
+	if refusal != nil {
+		h.refuse(in, r.workload, refusal, res)
 		return nil
 	}
-	env, err := audit.ParseEnvelope(rec.Raw)
-	if err != nil {
-		h.refuse(in, wire.WorkloadOf(-1, "", rec.Domain, 0), wire.ReasonInvalidJSON, err.Error(), res)
-		return nil
-	}
-	workload := wire.WorkloadOf(env.RecordType, env.Workload, rec.Domain, 0)
-	if env.ID == "" {
-		h.refuse(in, workload, wire.ReasonNoID, "the record has no Id", res)
-		return nil
-	}
-	digest, err := h.digester.Sum(rec.Raw)
-	if err != nil {
-		h.refuse(in, workload, wire.ReasonInvalidJSON, err.Error(), res)
-		return nil
-	}
-	entry := audit.NewEntry(rec.Tenant, rec.Domain, env.ID, digest)
-	verdict := h.change.batch.Look(entry, rec.Fetched)
+	entry := audit.NewEntry(r.Tenant, r.Domain, r.id, r.digest)
+	verdict := h.change.batch.Look(entry, r.Fetched)
 	if verdict == seen.Repeat {
-		h.count(workload, repeat)
+		h.count(r.workload, repeat)
 		return nil
 	}
-	if refusal := h.publish(in, rec, digest, verdict == seen.Variant, res); refusal != nil {
-		h.refuse(in, workload, wire.Reason(refusal.Reason), refusal.Detail, res)
+	if refusal := h.publish(in, r, verdict == seen.Variant, res); refusal != nil {
+		h.refuse(in, r.workload, refusal, res)
 		return nil
 	}
-	if err := h.change.batch.Add(entry, rec.Created, rec.Fetched); err != nil {
+	if err := h.change.batch.Add(entry, r.Created, r.Fetched); err != nil {
 		return err
 	}
+	became := published
 	if verdict == seen.Variant {
-		h.count(workload, variant)
-	} else {
-		h.count(workload, published)
+		became = variant
 	}
-	h.change.tally.created = append(h.change.tally.created, rec.Created)
+	h.count(r.workload, became)
+	h.change.tally.created = append(h.change.tally.created, r.Created)
 	return nil
 }
 
 // publish appends the record's events. A record is published whole or not at all.
-func (h *Handler) publish(in *kafkatx.Record, rec audit.Record, digest uint64, isVariant bool, res *kafkatx.Result) *mapping.Refusal {
+func (h *Handler) publish(in *kafkatx.Record, r reading, isVariant bool, res *kafkatx.Result) *mapping.Refusal {
 	var refusal *mapping.Refusal
-	if h.events, refusal = h.mapSafely(in, rec, digest); refusal != nil {
+	if h.events, refusal = h.mapSafely(in, r); refusal != nil {
 		return refusal
 	}
 	before := len(res.Outputs)
@@ -171,7 +188,7 @@ func (h *Handler) publish(in *kafkatx.Record, rec audit.Record, digest uint64, i
 		ev := &h.events[i]
 		out := wire.EventRecord(h.cfg.Names, *in, wire.Event{
 			UID: ev.UID, ClassUID: ev.ClassUID, TypeUID: ev.TypeUID, SeverityID: ev.SeverityID, TimeMillis: ev.TimeMillis,
-			Workload: wire.WorkloadOf(ev.RecordType, ev.Workload, rec.Domain, ev.ClassUID), Variant: isVariant, Value: ev.Value,
+			Workload: wire.WorkloadOf(ev.RecordType, ev.Workload, r.Domain, ev.ClassUID), Variant: isVariant, Value: ev.Value,
 		})
 		if size := encodedSize(&out); size > h.cfg.MaxEvent {
 			res.Outputs = res.Outputs[:before]
@@ -188,7 +205,7 @@ func (h *Handler) publish(in *kafkatx.Record, rec audit.Record, digest uint64, i
 
 // mapSafely keeps a defect of the mapping to the record that shows it: that record becomes a dead letter, which can be redriven after
 // the fix, and the number goes on.
-func (h *Handler) mapSafely(in *kafkatx.Record, rec audit.Record, digest uint64) (events []mapping.Event, refusal *mapping.Refusal) {
+func (h *Handler) mapSafely(in *kafkatx.Record, r reading) (events []mapping.Event, refusal *mapping.Refusal) {
 	defer func() {
 		if p := recover(); p != nil {
 			// What was panicked with may hold content of the record, unless it is the runtime's own.
@@ -202,7 +219,7 @@ func (h *Handler) mapSafely(in *kafkatx.Record, rec audit.Record, digest uint64)
 			events, refusal = h.events[:0], &mapping.Refusal{Reason: string(wire.ReasonMappingFailed), Detail: "panic: " + cause}
 		}
 	}()
-	events, err := h.cfg.Mapper.Map(h.events[:0], rec, digest)
+	events, err := h.cfg.Mapper.Map(h.events[:0], r.Record, r.digest)
 	if err == nil {
 		return events, nil
 	}
@@ -214,8 +231,9 @@ func (h *Handler) mapSafely(in *kafkatx.Record, rec audit.Record, digest uint64)
 	return events, refusal
 }
 
-func (h *Handler) refuse(in *kafkatx.Record, workload audit.Workload, reason wire.Reason, detail string, res *kafkatx.Result) {
-	res.Outputs = append(res.Outputs, wire.DeadLetter(h.cfg.Names, *in, Stage, reason, detail)...)
+func (h *Handler) refuse(in *kafkatx.Record, workload audit.Workload, why *mapping.Refusal, res *kafkatx.Result) {
+	reason := wire.Reason(why.Reason)
+	res.Outputs = append(res.Outputs, wire.DeadLetter(h.cfg.Names, *in, Stage, reason, why.Detail)...)
 	h.change.tally.reasons[reason]++
 	h.count(workload, refused)
 }

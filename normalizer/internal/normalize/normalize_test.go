@@ -50,8 +50,8 @@ func (m fakeMapper) Map(dst []mapping.Event, rec audit.Record, digest uint64) ([
 	case "Panic":
 		panic("the secret of " + env.UserID)
 	case "NilPanic":
-		var m map[string]int
-		m["x"] = 1
+		var none *mapping.Event
+		return append(dst, *none), nil
 	case "Broken":
 		return dst, errors.New("the secret of " + env.UserID)
 	case "Refuse":

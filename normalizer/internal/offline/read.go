@@ -52,7 +52,7 @@ func read(in io.Reader, fn each) error {
 	}
 	lines, err := skipBlank(b)
 	if err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return errors.New("the file is empty")
 		}
 		return err
@@ -123,7 +123,7 @@ func decodeOne(d *json.Decoder, at place, fn each) error {
 // readObjects reads lines of one object each, or objects written over several lines.
 func readObjects(b *bufio.Reader, lines int, fn each) error {
 	first, err := readLine(b)
-	if err != nil && err != io.EOF && !errors.Is(err, errLong) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLong) {
 		return err
 	}
 	if trimmed := bytes.TrimSpace(first); !errors.Is(err, errLong) && !json.Valid(trimmed) && !bytes.HasSuffix(trimmed, []byte("}")) {
@@ -148,10 +148,10 @@ func readObjects(b *bufio.Reader, lines int, fn each) error {
 			}
 			n++
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if first, err = readLine(b); err != nil && err != io.EOF && !errors.Is(err, errLong) {
+		if first, err = readLine(b); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLong) {
 			return err
 		}
 	}
@@ -200,7 +200,7 @@ func readCSV(b *bufio.Reader, fn each) error {
 	}
 	for n := 1; ; n++ {
 		row, err := r.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		at := place{record: n}

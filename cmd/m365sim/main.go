@@ -38,6 +38,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		switch args[0] {
+		case "probe":
+			return probe(ctx, args[1:], stderr)
 		case "dump":
 			return dump(ctx, args[1:], stdout, stderr)
 		case "report":
@@ -116,6 +118,7 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	fs.DurationVar(&cfg.ClockSkew, "clock-skew", 0, "added to the Date header")
 	fs.BoolVar(&cfg.AuditingOff, "auditing-off", false, "answer as if unified auditing were switched off")
 	fs.BoolVar(&cfg.Unlicensed, "unlicensed", false, "answer AF20012, as for a tenant without licences")
+	fs.BoolVar(&cfg.ManagedIdentity, "managed-identity", false, "answer /metadata/identity/oauth2/token, the endpoint of a machine with an identity")
 	fs.BoolVar(&cfg.NoPremium, "no-premium", false, "refuse Graph sign-in logs, as for a tenant without Entra P1")
 	fs.Func("fault", "`name=rate[@endpoint]`, such as internal=0.05@blob; may be repeated", func(v string) error {
 		f, err := m365sim.ParseFault(v)
@@ -163,6 +166,7 @@ what it had and what it served. docs/simulator.md is its manual.
   m365sim                                  a tenant with 20,000 records in its week
   m365sim -subscribed -records 500000      the whole week is there at once
   m365sim -dir ./sim -fault cut=0.05@blob  kept over restarts; 5 % of downloads break
+  m365sim probe -dir ./sim                 exit 0 if the simulator of that folder answers
   m365sim dump -seed 7 -records 1000       the records of a week as NDJSON, no server
   m365sim report -records 100000 FILE…     how they look beside the records of files
 

@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"millrace/internal/m365sim"
+	"millrace/internal/m365sim/tenant"
 )
 
 func TestParse(t *testing.T) {
@@ -48,5 +52,46 @@ func TestServe(t *testing.T) {
 	}
 	if err := serve(ctx, cfg, "0.0.0.0:0", &out); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("a remote address: %v", err)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := m365sim.New(m365sim.Config{Dir: dir, Tenants: []tenant.Config{{Records: 100}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"probe", "-dir", dir, "-addr", strings.TrimPrefix(s.URL(), "https://")}
+	if err := command(t.Context(), args, &bytes.Buffer{}, &bytes.Buffer{}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := command(t.Context(), args, &bytes.Buffer{}, &bytes.Buffer{}); err == nil {
+		t.Error("a stopped simulator is up")
+	}
+}
+
+func TestDumpAndReport(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := command(t.Context(), []string{"dump", "-records", "200", "-seed", "4"}, &out, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) < 200 || !json.Valid([]byte(lines[0])) {
+		t.Errorf("%d lines, the first is %s", len(lines), lines[0])
+	}
+	out.Reset()
+	if err := command(t.Context(), []string{"report", "-records", "200"}, &out, &bytes.Buffer{}); err != nil || !strings.Contains(out.String(), "workload Exchange") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if err := command(t.Context(), []string{"report", "-records", "10", "nowhere.ndjson"}, &out, &bytes.Buffer{}); err == nil {
+		t.Error("a missing file was read")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,8 +15,14 @@ import (
 
 // BenchmarkServe downloads blobs of a large week over TLS with gzip, several at a time, and throws them away unread.
 func BenchmarkServe(b *testing.B) {
+	for name, records := range map[string]int{"500k": 500_000, "10M": 10_000_000} {
+		b.Run(name, func(b *testing.B) { benchmarkServe(b, records) })
+	}
+}
+
+func benchmarkServe(b *testing.B, weekRecords int) {
 	origin := time.Now().UTC().Truncate(time.Second)
-	s, err := New(Config{Tenants: []tenant.Config{{Seed: 3, Records: 500_000, Origin: origin, LiveRate: -1}}, AlwaysSubscribed: true, Quota: -1, Dir: b.TempDir()})
+	s, err := New(Config{Tenants: []tenant.Config{{Seed: 3, Records: weekRecords, Origin: origin, LiveRate: -1}}, AlwaysSubscribed: true, Quota: -1, Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -78,6 +85,9 @@ func BenchmarkServe(b *testing.B) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(records.Load())/b.Elapsed().Seconds(), "records/s")
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.Sys)/(1<<20), "MiB")
 	b.ReportMetric(float64(size.Load())/float64(records.Load()), "gzipB/record")
 }
 

@@ -1,6 +1,8 @@
 package m365sim
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -64,9 +66,10 @@ type BlobLedger struct {
 	Visible     time.Time `json:"visible"`
 	Records     int       `json:"records"`
 	Downloads   int       `json:"downloads"`
+	SHA256      string    `json:"sha256,omitempty"` // of the bytes served
 }
 
-// controlBlobs writes one line of JSON for each blob that a tenant has by now.
+// controlBlobs writes one line of JSON for each blob that a tenant has by now; with ?hash=1 also the hash of its bytes.
 func (s *Server) controlBlobs(w http.ResponseWriter, r *http.Request) {
 	t := s.findTenant(r.PathValue("tenant"))
 	if t == nil {
@@ -76,9 +79,15 @@ func (s *Server) controlBlobs(w http.ResponseWriter, r *http.Request) {
 	now := s.now()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc := json.NewEncoder(w)
+	var buf tenant.Buffer
 	for _, ct := range tenant.ContentTypes() {
 		for d := range t.Each(ct, time.Unix(0, 0), now, now) {
 			row := BlobLedger{ContentType: ct, ContentID: d.ContentID, Created: d.Created, Visible: d.Visible, Records: d.Records, Downloads: s.books.downloads(t.ID(), d.ContentID)}
+			if r.URL.Query().Get("hash") != "" {
+				t.Render(&buf, d)
+				sum := sha256.Sum256(buf.Bytes())
+				row.SHA256 = hex.EncodeToString(sum[:])
+			}
 			if err := enc.Encode(row); err != nil {
 				return // the client is gone
 			}

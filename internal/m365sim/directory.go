@@ -2,8 +2,10 @@ package m365sim
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,27 +16,67 @@ import (
 // changeEvery is how often something changes in the directory after the tenant's origin.
 const changeEvery = 10 * time.Minute
 
-// change is what the directory looks like for one user after some of the scheduled changes.
+// change is what has become of one user by the scheduled changes.
 type change struct {
 	at       int64 // Unix seconds of the last one
 	jobTitle string
 	disabled bool
+	removed  bool
 }
 
 // changes returns, by index of user, the changes up to now. They follow from the clock alone, so they survive a restart.
+// Every change gives somebody a new title; every sixth one switches an account off or on; a guest whose turn it is in every
+// seventh one leaves the directory.
 func changes(t *tenant.Tenant, now time.Time) map[int]change {
 	out := map[int]change{}
-	n := int(now.Sub(t.Config().Origin) / changeEvery)
-	users := len(t.Users())
-	for k := 1; k <= n; k++ {
-		i := (k*7919 + int(t.Config().Seed%1000)) % users
+	users := t.Users()
+	for k := 1; k <= dueChanges(t, now); k++ {
+		i := (k*7919 + int(t.Config().Seed%1000)) % len(users)
 		c := out[i]
-		c.at = t.Config().Origin.Add(time.Duration(k) * changeEvery).Unix()
+		if c.removed {
+			continue
+		}
+		c.at = changeTime(t, k)
 		c.jobTitle = fmt.Sprintf("Associate %d", k)
+		c.removed = k%7 == 0 && users[i].Guest
 		if k%6 == 0 {
 			c.disabled = !c.disabled
 		}
 		out[i] = c
+	}
+	return out
+}
+
+func dueChanges(t *tenant.Tenant, now time.Time) int {
+	return int(now.Sub(t.Config().Origin) / changeEvery)
+}
+
+func changeTime(t *tenant.Tenant, k int) int64 {
+	return t.Config().Origin.Add(time.Duration(k) * changeEvery).Unix()
+}
+
+// membership is what the scheduled changes did to the members of one group: true is added, false is removed.
+type membership map[string]bool
+
+// memberChanges returns, by index of group, what changed between two times: with every change, somebody joins or leaves a group.
+func memberChanges(t *tenant.Tenant, since int64, now time.Time) map[int]membership {
+	state, out := map[int]membership{}, map[int]membership{}
+	groups, users := t.Groups(), t.Users()
+	for k := 1; k <= dueChanges(t, now); k++ {
+		g, u := (k*31)%len(groups), users[(k*131)%len(users)].ID
+		if state[g] == nil {
+			state[g] = membership{}
+			for _, m := range groups[g].Members {
+				state[g][m] = true
+			}
+		}
+		state[g][u] = !state[g][u]
+		if changeTime(t, k) > since {
+			if out[g] == nil {
+				out[g] = membership{}
+			}
+			out[g][u] = state[g][u]
+		}
 	}
 	return out
 }
@@ -82,7 +124,11 @@ func (s *Server) usersDelta(c *graphCall) (any, error) {
 	var objects []map[string]any
 	users := c.tenant.Users()
 	for i := range users {
-		if ch := changed[i]; cur.Since == 0 || ch.at > cur.Since {
+		switch ch := changed[i]; {
+		case cur.Since != 0 && ch.at <= cur.Since, cur.Since == 0 && ch.removed:
+		case ch.removed:
+			objects = append(objects, map[string]any{"id": users[i].ID, "@removed": map[string]string{"reason": "changed"}})
+		default:
 			objects = append(objects, userObject(&users[i], ch))
 		}
 	}
@@ -100,7 +146,9 @@ func (s *Server) usersList(c *graphCall) (any, error) {
 	to := min(offset+c.pageSize(), len(users))
 	page := make([]map[string]any, 0, to-offset)
 	for i := offset; i < to; i++ {
-		page = append(page, userObject(&users[i], changed[i]))
+		if !changed[i].removed {
+			page = append(page, userObject(&users[i], changed[i]))
+		}
 	}
 	out := map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#users", "value": page}
 	if to < len(users) {
@@ -114,19 +162,35 @@ func (s *Server) groupsDelta(c *graphCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	changed := memberChanges(c.tenant, cur.Since, time.Unix(cur.At, 0))
 	var objects []map[string]any
-	if cur.Since == 0 {
-		for _, g := range c.tenant.Groups() {
-			objects = append(objects, groupObject(g))
+	for i, g := range c.tenant.Groups() {
+		if ch := changed[i]; cur.Since == 0 || len(ch) > 0 {
+			objects = append(objects, groupObject(g, ch, cur.Since != 0))
 		}
 	}
 	return c.deltaPage(cur, "groups", objects)
 }
 
-func groupObject(g tenant.Group) map[string]any {
-	members := make([]map[string]any, 0, len(g.Members))
-	for _, m := range g.Members {
-		members = append(members, map[string]any{"@odata.type": "#microsoft.graph.user", "id": m})
+// groupObject writes a group with its members, or, in a later round, with those that came and went.
+func groupObject(g tenant.Group, changed membership, later bool) map[string]any {
+	members := []map[string]any{}
+	member := func(id string, gone bool) {
+		m := map[string]any{"@odata.type": "#microsoft.graph.user", "id": id}
+		if gone {
+			m["@removed"] = map[string]string{"reason": "deleted"}
+		}
+		members = append(members, m)
+	}
+	for _, id := range slices.Sorted(maps.Keys(changed)) {
+		if changed[id] || later {
+			member(id, !changed[id])
+		}
+	}
+	for _, id := range g.Members {
+		if _, ok := changed[id]; !ok && !later {
+			member(id, false)
+		}
 	}
 	o := map[string]any{
 		"id": g.ID, "displayName": g.DisplayName, "description": g.Description, "mail": orNull(g.Mail), "mailEnabled": g.Unified,
@@ -139,23 +203,26 @@ func groupObject(g tenant.Group) map[string]any {
 }
 
 func (s *Server) groupMembers(c *graphCall) (any, error) {
-	for _, g := range c.tenant.Groups() {
-		if g.ID != strings.ToLower(c.r.PathValue("id")) {
-			continue
-		}
-		value := make([]map[string]any, 0, len(g.Members))
-		byID := map[string]*tenant.User{}
-		for i := range c.tenant.Users() {
-			byID[c.tenant.Users()[i].ID] = &c.tenant.Users()[i]
-		}
-		for _, m := range g.Members {
-			o := userObject(byID[m], change{})
+	groups := c.tenant.Groups()
+	at := slices.IndexFunc(groups, func(g tenant.Group) bool { return strings.EqualFold(g.ID, c.r.PathValue("id")) })
+	if at < 0 {
+		return nil, &graphError{status: http.StatusNotFound, code: "Request_ResourceNotFound", message: "Resource '" + printable(c.r.PathValue("id")) + "' does not exist."}
+	}
+	members := membership{}
+	for _, m := range groups[at].Members {
+		members[m] = true
+	}
+	maps.Copy(members, memberChanges(c.tenant, 0, c.now)[at])
+	value := []map[string]any{}
+	users, changed := c.tenant.Users(), changes(c.tenant, c.now)
+	for i := range users {
+		if members[users[i].ID] && !changed[i].removed {
+			o := userObject(&users[i], changed[i])
 			o["@odata.type"] = "#microsoft.graph.user"
 			value = append(value, o)
 		}
-		return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#directoryObjects", "value": value}, nil
 	}
-	return nil, &graphError{status: http.StatusNotFound, code: "Request_ResourceNotFound", message: "Resource '" + printable(c.r.PathValue("id")) + "' does not exist."}
+	return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#directoryObjects", "value": value}, nil
 }
 
 func (s *Server) servicePrincipalsDelta(c *graphCall) (any, error) {

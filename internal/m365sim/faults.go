@@ -1,6 +1,7 @@
 package m365sim
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -118,8 +119,8 @@ func (f Fault) instead() bool {
 	return f.Name != FaultLost && f.Name != FaultCut && f.Name != FaultTruncated
 }
 
-// spoil writes the answer of a fault that replaces the real one, and reports whether it did.
-func (s *Server) spoil(w http.ResponseWriter, r *http.Request, f Fault) bool {
+// spoil writes the answer of a fault that replaces the real one.
+func (s *Server) spoil(w http.ResponseWriter, r *http.Request, f Fault) {
 	s.metrics.faults.WithLabelValues(f.Name).Inc()
 	switch f.Name {
 	case FaultThrottle403:
@@ -136,10 +137,34 @@ func (s *Server) spoil(w http.ResponseWriter, r *http.Request, f Fault) bool {
 		s.refuseToken(w, r)
 	case FaultDrop:
 		panic(http.ErrAbortHandler)
-	default:
-		return false
 	}
-	return true
+}
+
+// spoilBody applies a fault that leaves the request applied to the answer that is about to be written.
+func (s *Server) spoilBody(w http.ResponseWriter, body []byte, f Fault) (http.ResponseWriter, []byte) {
+	s.metrics.faults.WithLabelValues(f.Name).Inc()
+	switch f.Name {
+	case FaultLost:
+		panic(http.ErrAbortHandler)
+	case FaultCut:
+		return &cutter{ResponseWriter: w, left: len(body) / 8}, body
+	default:
+		return w, body[:len(body)/2]
+	}
+}
+
+// answer writes a good answer, or what a fault leaves of it.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, f Fault, hit bool) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if hit {
+		w, body = s.spoilBody(w, body, f)
+	}
+	_ = send(w, r, http.StatusOK, body) // the client is gone; nobody is left to tell
 }
 
 // bucket is a token bucket of requests.

@@ -81,19 +81,11 @@ func (s *Server) operation(name, method string, handle func(*call) (*reply, erro
 		s.metrics.requests.WithLabelValues(name, "200").Inc()
 		body := out.body
 		if hit {
-			s.metrics.faults.WithLabelValues(fault.Name).Inc()
 			s.books.request(name, "fault "+fault.Name)
 			if out.done != nil {
 				defer out.done(false)
 			}
-			switch fault.Name {
-			case FaultLost:
-				panic(http.ErrAbortHandler)
-			case FaultCut:
-				w = &cutter{ResponseWriter: w, left: len(body) / 8}
-			default:
-				body = body[:len(body)/2]
-			}
+			w, body = s.spoilBody(w, body, fault)
 		} else {
 			s.books.request(name, "ok")
 		}

@@ -63,12 +63,13 @@ func (s *Server) graphRoutes() *http.ServeMux {
 // graphOperation wraps the handler of one operation with faults, token, role and books.
 func (s *Server) graphOperation(role string, handle func(*graphCall) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if f, ok := s.faults.draw("graph", "", ""); ok {
-			s.books.request("graph", "fault "+f.Name)
-			if s.spoilGraph(w, r, f) {
+		fault, hit := s.faults.draw("graph", "", "")
+		if hit {
+			s.books.request("graph", "fault "+fault.Name)
+			if fault.instead() {
+				s.spoilGraph(w, r, fault)
 				return
 			}
-			w = &cutter{ResponseWriter: w, left: 200}
 		}
 		body, err := s.serveGraph(r, role, handle)
 		if refused, ok := errors.AsType[*graphError](err); ok {
@@ -83,7 +84,7 @@ func (s *Server) graphOperation(role string, handle func(*graphCall) (any, error
 		s.books.request("graph", "ok")
 		s.metrics.requests.WithLabelValues("graph", "200").Inc()
 		w.Header().Set("request-id", uuid.NewString())
-		writeJSON(w, r, http.StatusOK, body)
+		s.answer(w, r, body, fault, hit)
 	}
 }
 
@@ -119,22 +120,22 @@ func (s *Server) refuseGraph(w http.ResponseWriter, r *http.Request, e *graphErr
 }
 
 // spoilGraph writes the Graph form of a fault that replaces the answer.
-func (s *Server) spoilGraph(w http.ResponseWriter, r *http.Request, f Fault) bool {
+func (s *Server) spoilGraph(w http.ResponseWriter, r *http.Request, f Fault) {
+	var refused *graphError
 	switch f.Name {
 	case FaultThrottle403, FaultThrottle429:
-		s.metrics.faults.WithLabelValues(f.Name).Inc()
 		w.Header().Set("Retry-After", "1")
-		s.refuseGraph(w, r, &graphError{status: http.StatusTooManyRequests, code: "TooManyRequests", message: "Too many requests."})
+		refused = &graphError{status: http.StatusTooManyRequests, code: "TooManyRequests", message: "Too many requests."}
 	case FaultInternal:
-		s.metrics.faults.WithLabelValues(f.Name).Inc()
-		s.refuseGraph(w, r, &graphError{status: http.StatusInternalServerError, code: "generalException", message: "General exception while processing."})
+		refused = &graphError{status: http.StatusInternalServerError, code: "generalException", message: "General exception while processing."}
 	case FaultUnauthorized:
-		s.metrics.faults.WithLabelValues(f.Name).Inc()
-		s.refuseGraph(w, r, &graphError{status: http.StatusUnauthorized, code: "InvalidAuthenticationToken", message: "Lifetime validation failed, the token is expired."})
+		refused = &graphError{status: http.StatusUnauthorized, code: "InvalidAuthenticationToken", message: "Lifetime validation failed, the token is expired."}
 	default:
-		return s.spoil(w, r, f)
+		s.spoil(w, r, f)
+		return
 	}
-	return true
+	s.metrics.faults.WithLabelValues(f.Name).Inc()
+	s.refuseGraph(w, r, refused)
 }
 
 // cursor is the content of a skip or delta token.

@@ -3,6 +3,8 @@ package m365sim
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -148,6 +150,14 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	for _, name := range []string{FaultLost, FaultCut, FaultTruncated} {
+		if err := r.s.SetFaults(Fault{Name: name, Rate: 1, Endpoint: "token"}); err != nil {
+			t.Fatal(err)
+		}
+		if token, ok := r.tryToken(); ok {
+			t.Errorf("token under %s: %q", name, token)
+		}
+	}
 	if err := r.s.SetFaults(Fault{Name: FaultInternal, Rate: 1, Count: 1}, Fault{Name: FaultCut, Rate: 1, Endpoint: "token"}); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +256,15 @@ func TestControl(t *testing.T) {
 	for _, row := range l.Tenants[0].Content {
 		blobs += row.Blobs
 	}
-	a := r.get(r.s.URL() + "/_sim/blobs/" + r.id)
+	a := r.get(r.s.URL() + "/_sim/blobs/" + r.id + "?hash=1")
+	var first BlobLedger
+	line, _, _ := bytes.Cut(a.body, []byte("\n"))
+	if err := json.Unmarshal(line, &first); err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(r.get(r.root + "/audit/" + first.ContentID).body); hex.EncodeToString(sum[:]) != first.SHA256 {
+		t.Errorf("blob %s hashes to %x, the ledger says %s", first.ContentID, sum, first.SHA256)
+	}
 	if got := bytes.Count(a.body, []byte("\n")); got != blobs {
 		t.Errorf("%d blobs, the ledger has %d", got, blobs)
 	}

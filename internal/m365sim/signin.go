@@ -1,24 +1,14 @@
 package m365sim
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // G505: x5t is defined as a SHA-1 thumbprint
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -51,116 +41,6 @@ func defaultRoles() []string {
 	}
 }
 
-// registration is an App with its certificates parsed.
-type registration struct {
-	App
-	certs []*x509.Certificate
-}
-
-func newRegistration(a App) (*registration, error) {
-	if _, err := uuid.Parse(a.ClientID); err != nil {
-		return nil, fmt.Errorf("m365sim: client id %q is not a GUID", a.ClientID)
-	}
-	if a.Roles == nil {
-		a.Roles = defaultRoles()
-	}
-	reg := &registration{App: a}
-	for rest := a.Certificates; len(rest) > 0; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, fmt.Errorf("m365sim: certificates of app %s are not PEM", a.ClientID)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("m365sim: certificate of app %s: %w", a.ClientID, err)
-		}
-		reg.certs = append(reg.certs, cert)
-	}
-	return reg, nil
-}
-
-// tokenKeys signs access tokens and checks them.
-type tokenKeys struct {
-	key *rsa.PrivateKey
-	kid string
-
-	mu   sync.Mutex // guards seen
-	seen map[string]*claims
-}
-
-// maxSeenTokens bounds the memory of checked tokens; checking one again costs 30 µs.
-const maxSeenTokens = 4096
-
-func loadTokenKeys(dir string) (*tokenKeys, error) {
-	path := filepath.Join(dir, "token-key.pem")
-	der, err := readPEM(path, "RSA PRIVATE KEY")
-	if errors.Is(err, os.ErrNotExist) {
-		var key *rsa.PrivateKey
-		if key, err = rsa.GenerateKey(rand.Reader, 2048); err == nil {
-			der = x509.MarshalPKCS1PrivateKey(key)
-			err = writePEM(path, "RSA PRIVATE KEY", der, 0o600)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("m365sim: token key: %w", err)
-	}
-	key, err := x509.ParsePKCS1PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("m365sim: token key %s: %w", path, err)
-	}
-	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
-	return &tokenKeys{key: key, kid: base64.RawURLEncoding.EncodeToString(sum[:15]), seen: map[string]*claims{}}, nil
-}
-
-type claims struct {
-	jwt.RegisteredClaims
-	AppID   string   `json:"appid"`
-	OID     string   `json:"oid"`
-	TID     string   `json:"tid"`
-	Roles   []string `json:"roles,omitempty"`
-	Idtyp   string   `json:"idtyp"`
-	UTI     string   `json:"uti"`
-	Version string   `json:"ver"`
-}
-
-func (c *claims) hasRole(role string) bool { return slices.Contains(c.Roles, role) }
-
-func (k *tokenKeys) issue(c *claims) (string, error) {
-	t := jwt.NewWithClaims(jwt.SigningMethodRS256, c)
-	t.Header["kid"], t.Header["x5t"] = k.kid, k.kid
-	return t.SignedString(k.key)
-}
-
-// check returns the claims of a bearer token that is genuine, current and meant for one of the services of kind.
-func (k *tokenKeys) check(token, kind, self string, now time.Time) (*claims, error) {
-	k.mu.Lock()
-	c := k.seen[token]
-	k.mu.Unlock()
-	if c == nil {
-		c = &claims{}
-		_, err := jwt.ParseWithClaims(token, c, func(*jwt.Token) (any, error) { return &k.key.PublicKey, nil },
-			jwt.WithValidMethods([]string{"RS256"}), jwt.WithoutClaimsValidation())
-		if err != nil {
-			return nil, err
-		}
-		k.mu.Lock()
-		if len(k.seen) >= maxSeenTokens {
-			clear(k.seen)
-		}
-		k.seen[token] = c
-		k.mu.Unlock()
-	}
-	if c.ExpiresAt == nil || !now.Before(c.ExpiresAt.Time) {
-		return nil, errors.New("the token has expired")
-	}
-	for _, aud := range c.Audience {
-		if got, ok := resourceKind(aud, self); ok && (got == kind || got == "any") {
-			return c, nil
-		}
-	}
-	return nil, fmt.Errorf("the token is meant for %v", c.Audience)
-}
-
 func (s *Server) signInRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.discovery)
@@ -169,6 +49,9 @@ func (s *Server) signInRoutes() *http.ServeMux {
 	mux.HandleFunc("GET /common/discovery/instance", s.instanceDiscovery)
 	mux.HandleFunc("POST /{tenant}/oauth2/token", s.token)
 	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.token)
+	if s.cfg.ManagedIdentity {
+		mux.HandleFunc("GET /metadata/identity/oauth2/token", s.managedIdentity)
+	}
 	return mux
 }
 
@@ -218,9 +101,13 @@ func errNoSuchTenant(id string) *signInError {
 
 // token answers both token endpoints; the one of version 1 writes its numbers as strings.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
-	if f, ok := s.faults.draw("token", r.PathValue("tenant"), ""); ok && s.spoil(w, r, f) {
-		s.books.request("token", "fault "+f.Name)
-		return
+	fault, hit := s.faults.draw("token", r.PathValue("tenant"), "")
+	if hit {
+		s.books.request("token", "fault "+fault.Name)
+		if fault.instead() {
+			s.spoil(w, r, fault)
+			return
+		}
 	}
 	body, err := s.grant(r)
 	var refused *signInError
@@ -236,7 +123,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		s.metrics.requests.WithLabelValues("token", "200").Inc()
 		w.Header().Set("Cache-Control", "no-store, no-cache")
 		w.Header().Set("Pragma", "no-cache")
-		writeJSON(w, r, http.StatusOK, body)
+		s.answer(w, r, body, fault, hit)
 	}
 }
 
@@ -378,42 +265,6 @@ func (s *Server) authenticate(r *http.Request, tenantID string) (*registration, 
 		return nil, newSignInError(http.StatusUnauthorized, "invalid_client", 7000222, "The provided client secret keys for app '%s' are expired.", app.ClientID)
 	}
 	return app, nil
-}
-
-func (s *Server) checkAssertion(r *http.Request, app *registration, assertion, tenantID string) error {
-	var c jwt.RegisteredClaims
-	keyFor := func(t *jwt.Token) (any, error) {
-		for _, cert := range app.certs {
-			one := sha1.Sum(cert.Raw) //nolint:gosec // G401: x5t is defined as a SHA-1 thumbprint
-			two := sha256.Sum256(cert.Raw)
-			if thumbprint(t.Header["x5t"]) == base64.RawURLEncoding.EncodeToString(one[:]) || thumbprint(t.Header["x5t#S256"]) == base64.RawURLEncoding.EncodeToString(two[:]) {
-				return cert.PublicKey, nil
-			}
-		}
-		return nil, errors.New("no certificate with this thumbprint")
-	}
-	if _, err := jwt.ParseWithClaims(assertion, &c, keyFor, jwt.WithValidMethods([]string{"RS256", "PS256"}), jwt.WithoutClaimsValidation()); err != nil {
-		if errors.Is(err, jwt.ErrTokenMalformed) {
-			return newSignInError(http.StatusBadRequest, "invalid_request", 50027, "JWT token is invalid or malformed.")
-		}
-		return newSignInError(http.StatusUnauthorized, "invalid_client", 700027, "The certificate with identifier used to sign the client assertion is not registered on application, or the signature is not valid.")
-	}
-	now := s.now()
-	const slack = 5 * time.Minute
-	if c.ExpiresAt == nil || now.After(c.ExpiresAt.Add(slack)) || c.NotBefore != nil && now.Before(c.NotBefore.Add(-slack)) {
-		return newSignInError(http.StatusUnauthorized, "invalid_client", 700024, "Client assertion is not within its valid time range.")
-	}
-	if !strings.EqualFold(c.Issuer, app.ClientID) || !strings.EqualFold(c.Subject, app.ClientID) {
-		return newSignInError(http.StatusUnauthorized, "invalid_client", 700021, "Client assertion application identifier doesn't match 'client_id' parameter.")
-	}
-	for _, aud := range c.Audience {
-		path, ok := strings.CutPrefix(aud, base(r)+"/")
-		first, rest, _ := strings.Cut(path, "/")
-		if ok && (strings.EqualFold(first, tenantID) || first == r.PathValue("tenant")) && slices.Contains([]string{"", "oauth2/token", "oauth2/v2.0/token", "v2.0"}, rest) {
-			return nil
-		}
-	}
-	return newSignInError(http.StatusUnauthorized, "invalid_client", 50012, "Client assertion audience claim does not match Realm issuer.")
 }
 
 // thumbprint brings a thumbprint to one alphabet: clients write it in either form of base64.

@@ -192,3 +192,57 @@ func TestAssertions(t *testing.T) {
 		}
 	}
 }
+
+// TestFederated signs in with the token of another issuer, as a workload in a cluster does.
+func TestFederated(t *testing.T) {
+	t.Parallel()
+	_, key := newCertificate(t)
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const issuer, subject = "https://cluster.example/oidc", "system:serviceaccount:audit:ingester"
+	r := newRig(t, func(c *Config) {
+		c.Apps = []App{{ClientID: DefaultClientID, Secret: DefaultClientSecret, Federated: []FederatedCredential{{Issuer: issuer, Subject: subject, PublicKey: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}}}}
+	})
+	signIn := func(change func(*jwt.RegisteredClaims)) answer {
+		c := jwt.RegisteredClaims{Issuer: issuer, Subject: subject, Audience: jwt.ClaimStrings{federatedAudience}, ExpiresAt: jwt.NewNumericDate(testOrigin.Add(time.Hour))}
+		change(&c)
+		signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, c).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.post(r.s.URL()+"/"+r.id+"/oauth2/v2.0/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {DefaultClientID}, "scope": {"https://graph.microsoft.com/.default"}, "client_assertion_type": {assertionType}, "client_assertion": {signed}})
+	}
+	if a := signIn(func(*jwt.RegisteredClaims) {}); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := signIn(func(c *jwt.RegisteredClaims) { c.Subject = "somebody else" }); !strings.Contains(string(a.body), "AADSTS700213") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := signIn(func(c *jwt.RegisteredClaims) { c.ExpiresAt = jwt.NewNumericDate(testOrigin.Add(-time.Hour)) }); !strings.Contains(string(a.body), "AADSTS700024") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+func TestManagedIdentity(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.ManagedIdentity = true })
+	address := r.s.URL() + "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanage.office.com"
+	if a := r.get(address); a.status != http.StatusBadRequest {
+		t.Errorf("without the header: %d %s", a.status, a.body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Metadata", "true")
+	var out map[string]string
+	if a := r.send(req); json.Unmarshal(a.body, &out) != nil || out["access_token"] == "" || out["client_id"] != DefaultClientID {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	r.token = out["access_token"]
+	if a := r.get(r.root + "/subscriptions/list"); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}

@@ -43,8 +43,18 @@ type App struct {
 	SecretExpires time.Time
 	// Certificates are PEM encoded certificates whose keys may sign client assertions.
 	Certificates []byte
+	// Federated are the issuers whose tokens the app may sign in with instead (workload identity federation).
+	Federated []FederatedCredential
 	// Roles are the application permissions. Default: everything that the simulator knows.
 	Roles []string
+}
+
+// FederatedCredential trusts the tokens of another issuer that have the audience api://AzureADTokenExchange.
+type FederatedCredential struct {
+	Issuer  string
+	Subject string
+	// PublicKey is the issuer's PEM encoded RSA or EC public key.
+	PublicKey []byte
 }
 
 // Config says what the simulator is. The zero value of each field means its default.
@@ -87,6 +97,9 @@ type Config struct {
 	AuditingOff bool
 	// Unlicensed makes the feed answer AF20012.
 	Unlicensed bool
+	// ManagedIdentity answers GET /metadata/identity/oauth2/token, the endpoint of a machine with an identity, with tokens of the
+	// first app in the first tenant.
+	ManagedIdentity bool
 	// NoPremium makes Graph sign-in logs answer as for a tenant without Entra P1.
 	NoPremium bool
 	// Faults are active from the start.

@@ -49,7 +49,7 @@ func typeIndex(contentType string) int { return slices.Index(ContentTypes(), con
 // indexWeek makes the descriptors of every blob of the week.
 func (t *Tenant) indexWeek() {
 	var specs []spec
-	oldest, newest := t.weekStart().Add(oldestMargin).UnixMilli(), t.cfg.Origin.UnixMilli()-1
+	oldest, newest := t.cfg.Origin.Add(-week+oldestMargin).UnixMilli(), t.cfg.Origin.UnixMilli()-1
 	for i := range t.weekSlots() {
 		specs = t.plan(i, specs[:0])
 		t.cut(i, specs, func(typ int, r *rng, end int64, d *descriptor) {

@@ -12,6 +12,7 @@ const (
 	slotGoal     = 2500 // records a week slot should hold, so that planning one again for one blob stays cheap
 	minSlot      = time.Minute
 	liveSlot     = 10 * time.Second
+	packing      = 15 * time.Minute
 	oldestMargin = 2 * time.Hour // blobs of the week are at least this much younger than the feed's memory of 7 days
 )
 
@@ -74,7 +75,9 @@ func (t *Tenant) layOutWeek() {
 	t.planAttacks()
 }
 
-func (t *Tenant) weekStart() time.Time { return t.cfg.Origin.Add(-week) }
+// weekStart is when the first activity of the week can happen. The last one happens a while before Origin, because blobs are made
+// after the activities in them and all blobs of the week are made before Origin.
+func (t *Tenant) weekStart() time.Time { return t.cfg.Origin.Add(-week - packing) }
 
 // weekSlots is the number of slots before Origin; slots from there on are live.
 func (t *Tenant) weekSlots() int { return len(t.base) - 1 }

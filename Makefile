@@ -8,6 +8,7 @@ TOOL := go tool -modfile=tools/go.mod
 FUZZ_SECONDS ?= 240
 BENCH_ROUNDS ?= 7
 BENCH ?=
+SIM ?=
 
 .PHONY: help build test ci test-kafka fuzz bench long stack kill-standalone \
 	fmt fmt-check vet tidy-check generate-check floors race lint vuln
@@ -36,8 +37,8 @@ bench: ## all benchmarks, BENCH_ROUNDS interleaved rounds (7); BENCH=./pkg/… f
 long: ## tests of minutes to hours: storms, kill loops
 	@.ci/tagged-tests long 6h -v
 
-stack: ## Apache Kafka from jars, until interrupted; prints its address
-	go run ./internal/testkit/cmd/kafka
+stack: ## what docker-compose.yml starts, as processes on this machine; SIM="-records 100000" for the simulator
+	@deploy/stack.sh $(SIM)
 
 kill-standalone: ## kill the standalone at random moments and compare what is left, record by record
 	go test -tags=long -count=1 -timeout 2h -v -run TestKillStandalone ./test/e2e

@@ -254,6 +254,12 @@ func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
+		for i+8 <= len(s) && isPlain8(s[i:]) {
+			i += 8
+		}
+		if i == len(s) {
+			break
+		}
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
 			i++
@@ -277,6 +283,18 @@ func AppendString(dst []byte, s string) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+// isPlain8 reports whether the first eight bytes of s are ASCII that needs no escape.
+func isPlain8(s string) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	_ = s[7]
+	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	quote, back := x^('"'*ones), x^('\\'*ones)
+	// A byte's top bit is set in x where it is no ASCII, in x - 0x20… where it is a control character, and so on; borrows can only
+	// set too many bits, never too few.
+	return (x|(x-' '*ones)|(quote-ones)|(back-ones))&tops == 0
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -80,35 +80,47 @@ func (v *Attributes) append(e *encoder) {
 		e.close(o)
 	}
 	e.quiet--
-	{
-		o := e.open(`"api":`)
-		v.API.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrAPI) != 0 {
+		{
+			o := e.open(`"api":`)
+			v.API.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"actor":`)
-		v.Actor.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrActor) != 0 {
+		{
+			o := e.open(`"actor":`)
+			v.Actor.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"src_endpoint":`)
-		v.SrcEndpoint.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrSrcEndpoint) != 0 {
+		{
+			o := e.open(`"src_endpoint":`)
+			v.SrcEndpoint.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"dst_endpoint":`)
-		v.DstEndpoint.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrDstEndpoint) != 0 {
+		{
+			o := e.open(`"dst_endpoint":`)
+			v.DstEndpoint.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"http_request":`)
-		v.HTTPRequest.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrHTTPRequest) != 0 {
+		{
+			o := e.open(`"http_request":`)
+			v.HTTPRequest.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"device":`)
-		v.Device.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrDevice) != 0 {
+		{
+			o := e.open(`"device":`)
+			v.Device.append(e)
+			e.close(o)
+		}
 	}
 	e.enum(`"status_id":`, `"status":`, e.class.status, v.StatusID)
 	e.text(`"status_code":`, 0, v.StatusCode)
@@ -116,120 +128,158 @@ func (v *Attributes) append(e *encoder) {
 	e.enum(`"severity_id":`, `"severity":`, &enumSeverityID, v.SeverityID)
 	e.text(`"message":`, 0, v.Message)
 	e.int(`"count":`, 0, v.Count)
-	{
-		o := e.open(`"user":`)
-		v.User.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrUser) != 0 {
+		{
+			o := e.open(`"user":`)
+			v.User.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"service":`)
-		v.Service.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrService) != 0 {
+		{
+			o := e.open(`"service":`)
+			v.Service.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"session":`)
-		v.Session.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrSession) != 0 {
+		{
+			o := e.open(`"session":`)
+			v.Session.append(e)
+			e.close(o)
+		}
 	}
 	e.enum(`"auth_protocol_id":`, `"auth_protocol":`, &enumAuthProtocolID, v.AuthProtocolID)
 	e.bool(`"is_remote":`, v.IsRemote)
 	e.texts(`"privileges":`, 0, v.Privileges)
-	{
-		o := e.open(`"group":`)
-		v.Group.append(e)
-		e.close(o)
-	}
-	if len(v.Resources) > 0 {
-		l := e.openList(`"resources":`)
-		for i := range v.Resources {
-			o := e.openElement(i)
-			v.Resources[i].append(e)
+	if e.class.has&(1<<AttrGroup) != 0 {
+		{
+			o := e.open(`"group":`)
+			v.Group.append(e)
 			e.close(o)
 		}
-		e.closeList(l)
 	}
-	{
-		o := e.open(`"entity":`)
-		v.Entity.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrResources) != 0 {
+		if len(v.Resources) > 0 {
+			l := e.openList(`"resources":`)
+			for i := range v.Resources {
+				o := e.openElement(i)
+				v.Resources[i].append(e)
+				e.close(o)
+			}
+			e.closeList(l)
+		}
 	}
-	{
-		o := e.open(`"entity_result":`)
-		v.EntityResult.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrEntity) != 0 {
+		{
+			o := e.open(`"entity":`)
+			v.Entity.append(e)
+			e.close(o)
+		}
+	}
+	if e.class.has&(1<<AttrEntityResult) != 0 {
+		{
+			o := e.open(`"entity_result":`)
+			v.EntityResult.append(e)
+			e.close(o)
+		}
 	}
 	e.text(`"comment":`, 0, v.Comment)
-	{
-		o := e.open(`"email":`)
-		v.Email.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrEmail) != 0 {
+		{
+			o := e.open(`"email":`)
+			v.Email.append(e)
+			e.close(o)
+		}
 	}
 	e.enum(`"direction_id":`, `"direction":`, &enumDirectionID, v.DirectionID)
 	e.text(`"from":`, 5, v.From)
-	if len(v.WebResources) > 0 {
-		l := e.openList(`"web_resources":`)
-		for i := range v.WebResources {
-			o := e.openElement(i)
-			v.WebResources[i].append(e)
+	if e.class.has&(1<<AttrWebResources) != 0 {
+		if len(v.WebResources) > 0 {
+			l := e.openList(`"web_resources":`)
+			for i := range v.WebResources {
+				o := e.openElement(i)
+				v.WebResources[i].append(e)
+				e.close(o)
+			}
+			e.closeList(l)
+		}
+	}
+	if e.class.has&(1<<AttrApp) != 0 {
+		{
+			o := e.open(`"app":`)
+			v.App.append(e)
 			e.close(o)
 		}
-		e.closeList(l)
 	}
-	{
-		o := e.open(`"app":`)
-		v.App.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrAIModel) != 0 {
+		{
+			o := e.open(`"ai_model":`)
+			v.AIModel.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"ai_model":`)
-		v.AIModel.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrDatabase) != 0 {
+		{
+			o := e.open(`"database":`)
+			v.Database.append(e)
+			e.close(o)
+		}
 	}
-	{
-		o := e.open(`"database":`)
-		v.Database.append(e)
-		e.close(o)
-	}
-	{
-		o := e.open(`"table":`)
-		v.Table.append(e)
-		e.close(o)
+	if e.class.has&(1<<AttrTable) != 0 {
+		{
+			o := e.open(`"table":`)
+			v.Table.append(e)
+			e.close(o)
+		}
 	}
 	e.enum(`"type_id":`, `"type":`, &enumTypeID, v.TypeID)
-	{
-		o := e.open(`"query_info":`)
-		v.QueryInfo.append(e)
-		e.close(o)
-	}
-	{
-		o := e.open(`"file":`)
-		v.File.append(e)
-		e.close(o)
-	}
-	{
-		o := e.open(`"file_result":`)
-		v.FileResult.append(e)
-		e.close(o)
-	}
-	e.texts(`"access_list":`, 0, v.AccessList)
-	{
-		o := e.open(`"finding_info":`)
-		v.FindingInfo.append(e)
-		e.close(o)
-	}
-	{
-		o := e.open(`"data_security":`)
-		v.DataSecurity.append(e)
-		e.close(o)
-	}
-	if len(v.Evidences) > 0 {
-		l := e.openList(`"evidences":`)
-		for i := range v.Evidences {
-			o := e.openElement(i)
-			v.Evidences[i].append(e)
+	if e.class.has&(1<<AttrQueryInfo) != 0 {
+		{
+			o := e.open(`"query_info":`)
+			v.QueryInfo.append(e)
 			e.close(o)
 		}
-		e.closeList(l)
+	}
+	if e.class.has&(1<<AttrFile) != 0 {
+		{
+			o := e.open(`"file":`)
+			v.File.append(e)
+			e.close(o)
+		}
+	}
+	if e.class.has&(1<<AttrFileResult) != 0 {
+		{
+			o := e.open(`"file_result":`)
+			v.FileResult.append(e)
+			e.close(o)
+		}
+	}
+	e.texts(`"access_list":`, 0, v.AccessList)
+	if e.class.has&(1<<AttrFindingInfo) != 0 {
+		{
+			o := e.open(`"finding_info":`)
+			v.FindingInfo.append(e)
+			e.close(o)
+		}
+	}
+	if e.class.has&(1<<AttrDataSecurity) != 0 {
+		{
+			o := e.open(`"data_security":`)
+			v.DataSecurity.append(e)
+			e.close(o)
+		}
+	}
+	if e.class.has&(1<<AttrEvidences) != 0 {
+		if len(v.Evidences) > 0 {
+			l := e.openList(`"evidences":`)
+			for i := range v.Evidences {
+				o := e.openElement(i)
+				v.Evidences[i].append(e)
+				e.close(o)
+			}
+			e.closeList(l)
+		}
 	}
 	e.enum(`"action_id":`, `"action":`, &enumActionID, v.ActionID)
 	e.enum(`"disposition_id":`, `"disposition":`, &enumDispositionID, v.DispositionID)

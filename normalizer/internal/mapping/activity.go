@@ -205,9 +205,8 @@ func isParticiple(w string) bool {
 // isNoun reports whether a verb of the vocabulary is so often a noun that it says nothing between other words.
 func isNoun(w string) bool {
 	switch w {
-	case "access", "change", "copy", "download", "export", "import", "install", "invite", "list", "move", "off", "on", "open", "patch",
-		"pause", "post", "preview", "print", "purge", "query", "read", "register", "reset", "save", "search", "set", "share",
-		"submit", "switch", "test", "update", "upload", "view", "creation", "deletion", "append", "write", "clone":
+	case "access", "change", "copy", "creation", "deletion", "export", "import", "install", "list", "move", "off", "on", "open", "patch",
+		"pause", "post", "preview", "print", "purge", "query", "read", "save", "search", "switch", "test", "view":
 		return true
 	}
 	return false

@@ -187,9 +187,11 @@ func (w *worker) encode() Event {
 	e := &w.ev
 	uid := e.Metadata.UID
 	w.out = e.Append(w.out[:0])
+	value := make([]byte, len(w.out))
+	copy(value, w.out)
 	return Event{
 		UID: uid, ClassUID: int(e.Class), ActivityID: e.Activity.ID(), TypeUID: e.TypeUID(), SeverityID: e.SeverityID.ID(),
 		TimeMillis: e.Time, RecordType: w.number, Workload: w.tables.intern(w.record.text(fWorkload)),
-		Value: append([]byte(nil), w.out...),
+		Value: value,
 	}
 }

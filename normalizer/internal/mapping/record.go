@@ -83,7 +83,7 @@ func (r *record) member(d *jx.Decoder, key []byte) error {
 	if err != nil {
 		return err
 	}
-	m := member{key: key, raw: bytes.TrimLeft(value, " \t\r\n"), id: fieldOf(string(key))}
+	m := member{key: key, raw: value[skipSpace(value, 0):], id: fieldOf(string(key))}
 	if m.id != fUnknown {
 		if old := r.at[m.id]; old != 0 {
 			r.members[old-1].again, r.repeated = true, true

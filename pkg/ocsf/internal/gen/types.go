@@ -110,6 +110,11 @@ func (t *tables) appendAttribute(b *bytes.Buffer, owner string, a attribute) {
 	key := fmt.Sprintf("`%q:`", a.name)
 	obs := t.observed(a)
 	quiet := owner == "event" && (a.name == "metadata" || a.name == "cloud" || a.name == "raw_data_hash")
+	if owner == "event" && a.object != "" && a.object != "object" && !quiet {
+		// Most classes have few of the objects: one test is cheaper than to find everything in an object absent.
+		fmt.Fprintf(b, "if e.class.has&(1<<Attr%s) != 0 {\n", goName(a.name))
+		defer b.WriteString("}\n")
+	}
 	switch typ := goType(a); {
 	case typ == "Enum":
 		set := "&enum" + goName(a.enum)

@@ -28,6 +28,24 @@ func (w *worker) userAccess() {
 			Name: folder, UID: r.part(fItem, "ParentFolder", "Id"), Type: w.resourceType(), RoleID: ocsf.Value(ocsf.RoleTarget),
 		})
 	}
+	w.owned()
+}
+
+// owned adds the application of which the target became or ceased to be an owner.
+func (w *worker) owned() {
+	if w.rule.privilege == "" || w.number != 8 {
+		return
+	}
+	e, r := &w.ev, &w.record
+	for _, kind := range [...]string{"Application", "ServicePrincipal"} {
+		res := ocsf.ResourceDetails{
+			Name: r.modified(kind + ".DisplayName"), UID: r.modified(kind + ".ObjectID"), Type: w.resourceType(),
+			RoleID: ocsf.Value(ocsf.RoleRelated),
+		}
+		if res.Name != "" || res.UID != "" {
+			e.Resources = append(e.Resources, res)
+		}
+	}
 }
 
 func (w *worker) resourceType() string {
@@ -49,7 +67,10 @@ func (w *worker) grantee() string {
 	if s := r.take(fTargetUserOrGroupName); s != "" {
 		return s
 	}
-	return r.part(fItem, "ParentFolder", "MemberUpn")
+	if s := r.part(fItem, "ParentFolder", "MemberUpn"); s != "" {
+		return s
+	}
+	return r.modified("User.UPN") // of a grant whose target is the application
 }
 
 func (w *worker) privileges(list []string) []string {

@@ -104,7 +104,7 @@ func userType(s string) (v ocsf.Enum, known bool) {
 // actorID is the object id in the list Actor: that of a prefixed entry, else the first GUID.
 func (r *record) actorID() string {
 	var plain string
-	list := cursor{raw: r.get(fActor)}
+	list := cursor{raw: r.structure(fActor)}
 	for list.element() {
 		id, kind := r.identity(list.value)
 		if rest, ok := strings.CutPrefix(id, "User_"); ok && audit.IsGUID(rest) {
@@ -137,6 +137,7 @@ func (r *record) identity(entry []byte) (id, kind string) {
 // target is what a record was done to.
 type target struct {
 	name, uid string
+	listed    bool   // by an entry of Target, not only by ObjectId
 	kind      string // Application, ServicePrincipal, User, Group, Device; "" = not said
 }
 
@@ -166,9 +167,10 @@ func (w *worker) target() target {
 
 func (r *record) targetEntries() target {
 	var t target
-	list := cursor{raw: r.get(fTarget)}
+	list := cursor{raw: r.structure(fTarget)}
 	for list.element() {
 		id, kind := r.identity(list.value)
+		t.listed = true
 		switch kind {
 		case "1", "5":
 			if t.name == "" {

@@ -18,7 +18,7 @@ func (w *worker) apiActivity() {
 // copilot fills what a conversation with an AI model read, and the model.
 func (w *worker) copilot() {
 	e, r := &w.ev, &w.record
-	c := cursor{raw: path(r.get(fCopilotEventData), "AccessedResources")}
+	c := cursor{raw: path(r.structure(fCopilotEventData), "AccessedResources")}
 	for c.element() {
 		res := ocsf.ResourceDetails{
 			Name: r.textOf(find(c.value, "Name")), UID: r.textOf(find(c.value, "Id")), Type: r.textOf(find(c.value, "Type")),
@@ -35,7 +35,7 @@ func (w *worker) copilot() {
 		}
 		e.Resources = append(e.Resources, res)
 	}
-	models := cursor{raw: path(r.get(fCopilotEventData), "ModelTransparencyDetails")}
+	models := cursor{raw: path(r.structure(fCopilotEventData), "ModelTransparencyDetails")}
 	for models.element() {
 		name := r.textOf(find(models.value, "ModelName"))
 		if name == "" {

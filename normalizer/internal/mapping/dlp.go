@@ -42,14 +42,14 @@ func (w *worker) where() {
 	s := &e.DataSecurity
 	s.DetectionSystemID = ocsf.Value(ocsf.DetectionSystemApplicationLevelDLP)
 	s.DataLifecycleStateID = ocsf.Value(ocsf.DataLifecycleStateDataAtRest)
-	if meta := r.get(fEndpointMetaData); meta != nil || w.number == 63 {
+	if meta := r.structure(fEndpointMetaData); meta != nil || w.number == 63 {
 		s.DetectionSystemID = ocsf.Value(ocsf.DetectionSystemEndpoint)
 		w.endpointFile(meta)
 	}
-	if meta := r.get(fSharePointMetaData); meta != nil {
+	if meta := r.structure(fSharePointMetaData); meta != nil {
 		w.sharedFile(meta)
 	}
-	if meta := r.get(fExchangeMetaData); meta != nil {
+	if meta := r.structure(fExchangeMetaData); meta != nil {
 		s.DataLifecycleStateID = ocsf.Value(ocsf.DataLifecycleStateDataInTransit)
 		from := r.textOf(find(meta, "From"))
 		w.person(from)
@@ -124,7 +124,7 @@ type dlp struct {
 func (w *worker) policies() dlp {
 	r := &w.record
 	d := dlp{severity: ocsf.Value(ocsf.SeverityUnknown), details: w.ev.DataSecurity.DiscoveryDetails[:0]}
-	policies := cursor{raw: r.get(fPolicyDetails)}
+	policies := cursor{raw: r.structure(fPolicyDetails)}
 	for policies.element() {
 		policy := policies.value
 		if d.policyID == "" && d.policyName == "" {

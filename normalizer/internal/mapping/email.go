@@ -23,7 +23,7 @@ func (w *worker) emailActivity() {
 			m.UID = r.part(fItem, "Id")
 		}
 	}
-	if n, ok := integer(path(r.get(fItem), "SizeInBytes")); ok {
+	if n, ok := integer(path(r.structure(fItem), "SizeInBytes")); ok {
 		m.Size = ocsf.Number(n)
 	}
 	if m.From == "" && len(m.To) == 0 {
@@ -82,7 +82,7 @@ func (w *worker) recipients() []string {
 		}
 	}
 	if len(list) == 0 {
-		c := cursor{raw: r.get(fRecipientList)}
+		c := cursor{raw: r.structure(fRecipientList)}
 		for c.element() && len(list) < maxList {
 			if s := r.textOf(find(c.value, "Address")); s != "" {
 				list = append(list, s)
@@ -90,7 +90,7 @@ func (w *worker) recipients() []string {
 		}
 	}
 	if len(list) == 0 {
-		list = r.appendTexts(list, path(r.get(fExchangeDetails), "Recipients"))
+		list = r.appendTexts(list, path(r.structure(fExchangeDetails), "Recipients"))
 	}
 	w.list = list
 	return list

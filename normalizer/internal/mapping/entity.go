@@ -14,7 +14,8 @@ func (w *worker) entityManagement() {
 	e, r := &w.ev, &w.record
 	t := w.target()
 	if t.name == "" && t.uid == "" {
-		t.name = r.take(fModifiedObjectResolvedName)
+		t.name = r.takeFirst(fModifiedObjectResolvedName, fChannelName, fName)
+		t.uid = r.take(fChannelGuid)
 	}
 	kind := w.kind(t)
 	entity := ocsf.ManagedEntity{Name: t.name, UID: t.uid}

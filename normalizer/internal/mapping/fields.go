@@ -124,6 +124,12 @@ const (
 	fURLUpper
 	fRiskLevel
 	fCopilotEventData
+	fMembershipInformation
+	fChannelName
+	fChannelGuid
+	fFormName
+	fFormID
+	fItemName
 	numFields
 )
 
@@ -370,6 +376,18 @@ func fieldOf(name string) field {
 		return fRiskLevel
 	case "CopilotEventData":
 		return fCopilotEventData
+	case "MembershipInformation":
+		return fMembershipInformation
+	case "ChannelName":
+		return fChannelName
+	case "ChannelGuid":
+		return fChannelGuid
+	case "FormName":
+		return fFormName
+	case "FormId":
+		return fFormID
+	case "ItemName":
+		return fItemName
 	}
 	return fUnknown
 }

@@ -16,7 +16,9 @@ func (w *worker) members() int {
 	n := 0
 	c := cursor{raw: w.record.get(fMembers)}
 	for c.element() {
-		n++
+		if n++; c.value[0] != '{' {
+			return 1 // not a list of members as the vendor writes it
+		}
 	}
 	if n < 2 || n > maxMembers {
 		return 1
@@ -129,7 +131,14 @@ func (w *worker) groupUser(t target, groupIsTarget bool) {
 		e.User = named(s)
 		return
 	}
-	if !groupIsTarget && (t.name != "" || t.uid != "") {
+	members := cursor{raw: r.structure(fMembershipInformation)}
+	if members.element() {
+		if s := r.textOf(find(members.value, "MemberEmail")); s != "" {
+			e.User = named(s)
+			return
+		}
+	}
+	if !groupIsTarget && t.listed && (t.name != "" || t.uid != "") {
 		e.User = t.user()
 	}
 }

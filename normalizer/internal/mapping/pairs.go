@@ -13,7 +13,7 @@ import (
 // pair is the value of the last pair of a name in a list or object; the name is compared without regard to letter case.
 func (r *record) pair(f field, name string) []byte {
 	var found []byte
-	raw := r.get(f)
+	raw := r.structure(f)
 	list := cursor{raw: raw}
 	for list.element() {
 		var value []byte
@@ -53,7 +53,7 @@ func isText(raw []byte, s string) bool {
 // modified is the value of a property in ModifiedProperties: what it was set to, else what it was.
 func (r *record) modified(name string) string {
 	var found string
-	list := cursor{raw: r.get(fModifiedProperties)}
+	list := cursor{raw: r.structure(fModifiedProperties)}
 	for list.element() {
 		var before, after []byte
 		fits := false
@@ -95,17 +95,18 @@ func (r *record) inner(raw []byte) string {
 // pairMap writes a list of pairs as an object: a repeated name keeps all its values as a list. whole says that the object holds
 // all there is, so that the field needs to be kept nowhere else. Nil when there is nothing.
 func (r *record) pairMap(f field) (object ocsf.JSON, whole bool) {
-	raw := r.get(f)
+	raw := r.structure(f)
 	if len(raw) == 0 || isEmpty(raw) {
 		return nil, false
 	}
+	direct := raw[0] == r.get(f)[0] // else it came out of a string, which stays where it was
 	if raw[0] == '{' {
-		return raw, true
+		return raw, direct
 	}
 	if raw[0] != '[' {
 		return nil, false
 	}
-	whole = true
+	whole = direct
 	start := len(r.json)
 	r.json = append(r.json, '{')
 	n := 0
@@ -193,7 +194,7 @@ func (r *record) appendPairValues(dst []byte, rest cursor, first, name []byte) [
 func (r *record) changes(which string) ocsf.JSON {
 	start := len(r.json)
 	r.json = append(r.json, '{')
-	list := cursor{raw: r.get(fModifiedProperties)}
+	list := cursor{raw: r.structure(fModifiedProperties)}
 	for n := 0; list.element() && n < smallRecord; n++ {
 		name, value := find(list.value, "Name"), find(list.value, which)
 		if !isPlainName(name) || value == nil || isEmpty(value) || r.repeatedPair(r.json[start:], name) {

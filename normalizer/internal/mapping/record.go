@@ -148,6 +148,22 @@ func (r *record) get(f field) []byte {
 	return nil
 }
 
+// structure is the object or list in a field. Some records bring it as a string that holds JSON.
+func (r *record) structure(f field) []byte {
+	raw := r.get(f)
+	if len(raw) < 4 || raw[0] != '"' || raw[1] != '[' && raw[1] != '{' {
+		return raw
+	}
+	inner := []byte(r.unquote(raw))
+	if !jx.Valid(inner) || r.scan.check(inner) == scanTooDeep {
+		return raw
+	}
+	if r.scan.result == scanRepeated {
+		return r.scan.fold(inner)
+	}
+	return inner
+}
+
 // use marks a field as copied whole.
 func (r *record) use(f field) {
 	if i := r.at[f]; i != 0 {
@@ -245,16 +261,6 @@ func isEmpty(raw []byte) bool {
 	return false
 }
 
-// each calls f for each element of a list; a value that is no list has none.
-func (r *record) each(raw []byte, f func(element []byte) bool) {
-	s := cursor{raw: raw}
-	for s.element() {
-		if !f(s.value) {
-			return
-		}
-	}
-}
-
 // find is the raw value of a member of an object; the last one counts. Nil when raw is no object or has no such member.
 func find(raw []byte, name string) []byte {
 	var found []byte
@@ -279,4 +285,6 @@ func path(raw []byte, names ...string) []byte {
 }
 
 // part is the text of a member of an object-valued field.
-func (r *record) part(f field, names ...string) string { return r.textOf(path(r.get(f), names...)) }
+func (r *record) part(f field, names ...string) string {
+	return r.textOf(path(r.structure(f), names...))
+}

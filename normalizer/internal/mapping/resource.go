@@ -32,8 +32,11 @@ func (w *worker) resource() {
 	} else if strings.HasPrefix(res.Name, "https://") || strings.HasPrefix(res.Name, "http://") {
 		res.URLString = res.Name
 	}
+	if res.Name == "" {
+		res.Name = r.takeFirst(fFormName, fItemName)
+	}
 	if res.UID == "" {
-		res.UID = r.take(fMessageID)
+		res.UID = r.takeFirst(fMessageID, fFormID)
 	}
 	if res.Name == "" && (res.UID == "" || t.uid == "") {
 		res.Name = w.operationText()
@@ -48,13 +51,13 @@ func (w *worker) mailbox() {
 	if box.Name != "" || box.UID != "" {
 		e.WebResources = append(e.WebResources, box)
 	}
-	w.item(r.get(fItem))
-	w.items(r.get(fAffectedItems))
+	w.item(r.structure(fItem))
+	w.items(r.structure(fAffectedItems))
 	for _, list := range [...]struct {
 		field field
 		items string
 	}{{fFolders, "FolderItems"}, {fMessages, "MessageItems"}} {
-		c := cursor{raw: r.get(list.field)}
+		c := cursor{raw: r.structure(list.field)}
 		for c.element() {
 			w.items(find(c.value, list.items))
 		}

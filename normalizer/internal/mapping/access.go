@@ -13,13 +13,14 @@ func (w *worker) userAccess() {
 	switch grantee := w.grantee(); {
 	case grantee != "":
 		e.User = named(grantee)
-	case t.name != "" || t.uid != "":
+	case t.some():
 		e.User = t.user()
 	default:
 		e.User = w.anyone()
 	}
 	e.Privileges = w.privileges(e.Privileges)
-	if t.name != "" || t.uid != "" {
+	if t.some() {
+		w.wrote(t)
 		e.Resources = append(e.Resources, ocsf.ResourceDetails{
 			Name: t.name, UID: t.uid, Type: w.resourceType(), RoleID: ocsf.Value(ocsf.RoleTarget),
 		})

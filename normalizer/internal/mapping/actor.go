@@ -141,7 +141,7 @@ type target struct {
 	kind      string // Application, ServicePrincipal, User, Group, Device; "" = not said
 }
 
-// target reads the list Target, and ObjectId where that leaves something open. ObjectId is marked as copied when it is.
+// target reads the list Target, and ObjectId where that leaves something open. Who writes the target onto the event says so by wrote.
 func (w *worker) target() target {
 	r := &w.record
 	t := r.targetEntries()
@@ -159,10 +159,17 @@ func (w *worker) target() target {
 	if t.name == "" && !guid {
 		t.name = object
 	}
-	if object == t.name || object == t.uid {
-		r.use(fObjectID)
-	}
 	return t
+}
+
+// some reports whether the record has a target.
+func (t target) some() bool { return t.name != "" || t.uid != "" }
+
+// wrote marks ObjectId as copied when it is the name or the id of a target that is on the event now.
+func (w *worker) wrote(t target) {
+	if object := w.record.text(fObjectID); object != "" && (object == t.name || object == t.uid) {
+		w.record.use(fObjectID)
+	}
 }
 
 func (r *record) targetEntries() target {

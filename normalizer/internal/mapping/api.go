@@ -7,7 +7,8 @@ import (
 // apiActivity fills class 6003, the class of everything that has none of its own.
 func (w *worker) apiActivity() {
 	e := &w.ev
-	if t := w.target(); t.name != "" || t.uid != "" {
+	if t := w.target(); t.some() {
+		w.wrote(t)
 		e.Resources = append(e.Resources, ocsf.ResourceDetails{Name: t.name, UID: t.uid, Type: w.resourceType()})
 	}
 	if w.record.get(fCopilotEventData) != nil {

@@ -34,8 +34,9 @@ func (w *worker) authentication() {
 
 // accountChange fills class 3001.
 func (w *worker) accountChange() {
-	if t := w.target(); t.name != "" || t.uid != "" {
+	if t := w.target(); t.some() {
 		w.ev.User = t.user()
+		w.wrote(t)
 		return
 	}
 	w.ev.User = w.anyone()

@@ -6,9 +6,8 @@ import "millrace/pkg/ocsf"
 func (w *worker) datastore() {
 	e, r := &w.ev, &w.record
 	e.TypeID = ocsf.Value(ocsf.TypeDatabase)
-	switch name, url := r.take(fCrmOrganizationUniqueName), r.text(fInstanceURL); {
+	switch name, url := r.take(fCrmOrganizationUniqueName), r.take(fInstanceURL); {
 	case name != "" || url != "":
-		r.use(fInstanceURL)
 		e.Database = ocsf.Database{Name: name, UID: url, TypeID: ocsf.Value(ocsf.DatabaseTypeRelational)}
 	default:
 		e.Database = ocsf.Database{Name: r.take(fDatasetName), UID: r.take(fDatasetID), TypeID: ocsf.OtherValue("Dataset")}
@@ -17,7 +16,8 @@ func (w *worker) datastore() {
 		t := w.target()
 		e.Database.Name, e.Database.UID = t.name, t.uid
 		e.Database.TypeID = ocsf.Value(ocsf.DatabaseTypeUnknown)
-		if t.name == "" && t.uid == "" {
+		w.wrote(t)
+		if !t.some() {
 			e.Database.Name = w.service()
 		}
 	}

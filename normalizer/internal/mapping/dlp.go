@@ -95,17 +95,12 @@ func (w *worker) endpointFile(meta []byte) {
 // person makes the author of the file or message the actor. The record's own user is mostly the agent that found it, and stays in
 // unmapped.
 func (w *worker) person(from string) {
-	if from == "" {
+	u := &w.ev.Actor.User
+	if from == "" || u.Name == from {
 		return
 	}
-	r, u := &w.record, &w.ev.Actor.User
-	if u.Name != from {
-		for _, f := range [...]field{fUserID, fUserKey, fUserType} {
-			r.unuse(f)
-		}
-	}
-	if r.text(fTokenObjectID) != "" {
-		r.unuse(fTokenObjectID)
+	for _, f := range [...]field{fUserID, fUserKey, fUserType, fTokenObjectID} {
+		w.record.unuse(f)
 	}
 	*u = ocsf.User{Name: from}
 	u.EmailAddr, _ = address(from)

@@ -13,7 +13,8 @@ const cmdletNoun = "cmdlet noun"
 func (w *worker) entityManagement() {
 	e, r := &w.ev, &w.record
 	t := w.target()
-	if t.name == "" && t.uid == "" {
+	w.wrote(t)
+	if !t.some() {
 		t.name = r.takeFirst(fModifiedObjectResolvedName, fChannelName, fName)
 		t.uid = r.take(fChannelGuid)
 	}

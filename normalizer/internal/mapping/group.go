@@ -62,9 +62,10 @@ func (w *worker) group(t target) (isTarget bool) {
 	if g.Name != "" || g.UID != "" {
 		return false
 	}
-	if g.Name, g.UID = t.name, t.uid; g.Name == "" && g.UID == "" {
+	if g.Name, g.UID = t.name, t.uid; !t.some() {
 		g.Name = w.operationText()
 	}
+	w.wrote(t)
 	return true
 }
 
@@ -138,7 +139,8 @@ func (w *worker) groupUser(t target, groupIsTarget bool) {
 			return
 		}
 	}
-	if !groupIsTarget && t.listed && (t.name != "" || t.uid != "") {
+	if !groupIsTarget && t.listed && t.some() {
 		e.User = t.user()
+		w.wrote(t)
 	}
 }

@@ -23,8 +23,8 @@ func (m masker) value(dst, raw []byte, matched bool) []byte {
 	case '{':
 		c := cursor{raw: raw}
 		dst = append(dst, '{')
-		for c.member() {
-			dst = append(append(append(dst, '"'), c.key...), `":`...)
+		for n := 1; c.member(); n++ {
+			dst = m.name(dst, c.key, n, matched)
 			dst = m.value(dst, c.value, matched || isMatched(string(plainKey(quotedKey(&c)))))
 			dst = append(dst, ',')
 		}
@@ -43,6 +43,21 @@ func (m masker) value(dst, raw []byte, matched bool) []byte {
 		return appendLength(dst, len(raw)) // a number can be the matched text too
 	}
 	return append(dst, raw...)
+}
+
+// name writes the name of the nth member. Within matched text only the names that the vendor is known to use are kept: in another
+// shape of the list the matched text could be the name.
+func (m masker) name(dst, key []byte, n int, matched bool) []byte {
+	switch string(key) {
+	case "Name", "Value", "Key", "DetectedValues", "ResultsTruncated":
+		matched = false
+	}
+	if !matched {
+		return append(append(append(dst, '"'), key...), `":`...)
+	}
+	dst = append(dst, `"masked `...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, `":`...)
 }
 
 // text masks a matched string; one that holds JSON is looked into.

@@ -28,9 +28,9 @@ type record struct {
 	decoder  *jx.Decoder
 	arena    []byte // decoded strings that had escapes
 	scan     duplicateScan
-	json     []byte           // values built for attributes of free form
-	names    map[string]int32 // of records with many members
-	older    map[string]bool  // names that occur more than once
+	json     []byte              // values built for attributes of free form
+	names    map[string]int32    // of records with many members
+	older    map[string][][]byte // earlier values of names that occur more than once
 }
 
 func (r *record) init() { r.decoder = jx.DecodeBytes(nil) }

@@ -23,6 +23,7 @@ func (w *worker) webResources() {
 func (w *worker) resource() {
 	e, r := &w.ev, &w.record
 	t := w.target()
+	w.wrote(t)
 	res := ocsf.WebResource{Type: w.resourceType(), Name: t.name, UID: t.uid}
 	if link := r.takeFirst(fURLUpper, fURL); link != "" {
 		res.URLString = link
@@ -117,7 +118,8 @@ func (w *worker) applicationLifecycle() {
 		return
 	}
 	t := w.target()
-	if e.App.Name, e.App.UID = t.name, t.uid; t.name == "" && t.uid == "" {
+	if e.App.Name, e.App.UID = t.name, t.uid; !t.some() {
 		e.App.Name = w.operationText()
 	}
+	w.wrote(t)
 }

@@ -1,7 +1,7 @@
 package mapping
 
 import (
-	"bytes"
+	"slices"
 	"strings"
 
 	"millrace/pkg/audit"
@@ -72,30 +72,17 @@ func (r *record) appendLeftovers(mask bool) {
 	}
 }
 
+// earlier are the values of a name before the last one, without the empty ones.
 func (r *record) earlier(last int) [][]byte {
-	if !r.overwritten(last) {
-		return nil
-	}
-	var values [][]byte
-	for i := range last {
-		if m := &r.members[i]; m.again && !isEmpty(m.raw) && bytes.Equal(m.key, r.members[last].key) {
-			values = append(values, m.raw)
-		}
-	}
-	return values
-}
-
-// overwritten reports whether an earlier member has the name of this one.
-func (r *record) overwritten(last int) bool {
 	if r.older == nil {
-		r.older = map[string]bool{}
+		r.older = map[string][][]byte{}
 		for i := range r.members {
-			if r.members[i].again {
-				r.older[string(r.members[i].key)] = true
+			if m := &r.members[i]; m.again && !isEmpty(m.raw) {
+				r.older[string(m.key)] = append(r.older[string(m.key)], m.raw)
 			}
 		}
 	}
-	return r.older[string(r.members[last].key)]
+	return slices.Clip(r.older[string(r.members[last].key)])
 }
 
 func (r *record) appendList(key []byte, values [][]byte, mask bool) {

@@ -17,7 +17,7 @@ import (
 )
 
 // rounds is how many records each property is tried on. The long run is go test ./normalizer/internal/mapping -rounds 150000.
-var rounds = flag.Int("rounds", 4000, "records that each property is tried on")
+var rounds = flag.Int("rounds", 2500, "records that each property is tried on")
 
 // anyValue is some JSON value.
 func anyValue(rng *rand.Rand) any {

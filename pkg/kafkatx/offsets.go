@@ -3,6 +3,7 @@ package kafkatx
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // topicPartition names one partition.
@@ -38,6 +39,31 @@ func (c *Client) Offsets(ctx context.Context, topic string) (first, last []int64
 		return err
 	})
 	return first, last, err
+}
+
+// OffsetsAt returns for each partition of a topic the offset of the first record whose timestamp is not before at; the high watermark
+// where there is none.
+func (c *Client) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]int64, error) {
+	first, last, err := c.Offsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]int32, len(first))
+	for i := range all {
+		all[i] = int32(i)
+	}
+	var found []int64
+	err = c.retry(ctx, "list offsets of "+topic, func() error {
+		var err error
+		found, err = c.listOffsets(ctx, topic, all, at.UnixMilli(), false)
+		return err
+	})
+	for i, o := range found {
+		if o < 0 {
+			found[i] = last[i]
+		}
+	}
+	return found, err
 }
 
 // bounds returns the first offset and the high watermark of one partition.

@@ -349,3 +349,30 @@ func BenchmarkTakeIn(b *testing.B) {
 	}
 	b.ReportMetric(float64(s.Bytes())/float64(max(s.Len(), 1)), "B/entry")
 }
+
+// BenchmarkLoad is a restart: the rate at which the state of a number is read back.
+func BenchmarkLoad(b *testing.B) {
+	rng := rand.New(rand.NewPCG(9, 10))
+	writer := newSet(b, seen.DefaultHorizon)
+	values := make([][]byte, 250) // a million entries
+	for i := range values {
+		batch := begin(b, writer)
+		for range 4000 {
+			if err := batch.Add(audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}, start, start); err != nil {
+				b.Fatal(err)
+			}
+		}
+		values[i] = batch.Encode(partitions)
+		batch.Discard()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s := newSet(b, seen.DefaultHorizon)
+		for _, value := range values {
+			if err := s.Load(value, partitions); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e6, "ns/entry")
+}

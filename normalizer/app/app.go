@@ -98,7 +98,7 @@ func connect(ctx context.Context, client *kafkatx.Client, cfg Config, rt service
 	return kafkatx.NewStage(client, kafkatx.StageConfig{
 		Prefix: cfg.Kafka.Prefix, Name: wire.StageNormalizer,
 		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Layout: normalize.Layout,
-		New:             func(int32) (kafkatx.Handler, error) { return normalize.New(handlers) },
+		New:             func(number int32) (kafkatx.Handler, error) { return normalize.New(number, handlers) },
 		MaxBatchRecords: cfg.Batch.Records, MaxBatchBytes: int(cfg.Batch.Bytes), Codec: cfg.Kafka.Codec,
 	})
 }

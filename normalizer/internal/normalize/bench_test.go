@@ -23,7 +23,7 @@ func BenchmarkProcess(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, err := normalize.New(normalize.Config{
+	h, err := normalize.New(3, normalize.Config{
 		Names: names, Partitions: partitions, Horizon: seen.DefaultHorizon, Budget: seen.NewBudget(1 << 40), Mapper: mapper, Metrics: metrics,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})

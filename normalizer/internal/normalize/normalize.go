@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"millrace/normalizer/internal/mapping"
@@ -46,13 +47,14 @@ type Config struct {
 type Handler struct {
 	cfg      Config
 	set      *seen.Set
+	key      []byte // of state records: the number
 	digester audit.Digester
 	events   []mapping.Event // scratch
 	change   change
 }
 
 // New makes the handler of a number with empty memory; Load fills it.
-func New(cfg Config) (*Handler, error) {
+func New(number int32, cfg Config) (*Handler, error) {
 	set, err := seen.New(cfg.Horizon, cfg.Budget)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,7 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.MaxEvent == 0 {
 		cfg.MaxEvent = wire.MaxEvent
 	}
-	h := &Handler{cfg: cfg, set: set}
+	h := &Handler{cfg: cfg, set: set, key: strconv.AppendInt(nil, int64(number), 10)}
 	h.change = change{h: h, tally: newTally()}
 	return h, nil
 }
@@ -111,7 +113,7 @@ func (h *Handler) Process(_ context.Context, in []kafkatx.Record) (kafkatx.Resul
 		}
 	}
 	if value := batch.Encode(h.cfg.Partitions); value != nil {
-		res.State = []kafkatx.Record{{Value: value}}
+		res.State = []kafkatx.Record{{Key: h.key, Value: value}}
 	}
 	return res, nil
 }

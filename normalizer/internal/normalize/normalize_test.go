@@ -79,7 +79,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Handler, err = normalize.New(normalize.Config{
+	f.Handler, err = normalize.New(3, normalize.Config{
 		Names: names, Partitions: partitions, Horizon: seen.DefaultHorizon, Budget: budget, Mapper: fakeMapper{t}, Metrics: metrics,
 		Log: slog.New(slog.NewTextHandler(f.log, nil)), Now: func() time.Time { return start.Add(time.Minute) }, MaxEvent: 4000,
 	})
@@ -281,7 +281,7 @@ func TestFullMemoryStopsAndNamesTheRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := normalize.New(normalize.Config{
+	h, err := normalize.New(3, normalize.Config{
 		Names: names, Partitions: partitions, Horizon: seen.DefaultHorizon, Budget: seen.NewBudget(10), Mapper: fakeMapper{t}, Metrics: metrics,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})

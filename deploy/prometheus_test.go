@@ -1,0 +1,90 @@
+package deploy_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// TestAlerts sees that every alert has its heading for the operator, and asks only for metrics that the code has.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string            `yaml:"alert"`
+				Expr        string            `yaml:"expr"`
+				Labels      map[string]string `yaml:"labels"`
+				Annotations map[string]string `yaml:"annotations"`
+			} `yaml:"rules"`
+		} `yaml:"groups"`
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, "prometheus/rules.yaml")), &rules); err != nil {
+		t.Fatal(err)
+	}
+	operations := readFile(t, filepath.Join(root, "docs", "operations.md"))
+	code := metricSources(t)
+	metric := regexp.MustCompile(`\bmillrace_[a-z_]+`)
+	alerts := rules.Groups[0].Rules
+	for _, rule := range alerts {
+		if !strings.Contains(operations, "\n### "+rule.Alert+"\n") {
+			t.Errorf("docs/operations.md has no heading %s", rule.Alert)
+		}
+		if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" {
+			t.Errorf("%s: want a severity and a summary", rule.Alert)
+		}
+		for _, name := range metric.FindAllString(rule.Expr, -1) {
+			if !namedIn(code, name) {
+				t.Errorf("%s asks for %s, which no code makes", rule.Alert, name)
+			}
+		}
+	}
+	if headings := strings.Count(operations, "\n### Millrace"); headings != len(alerts) {
+		t.Errorf("%d headings for %d alerts", headings, len(alerts))
+	}
+}
+
+// namedIn tells whether code makes a metric: by its whole name, or by the part of it that follows namespace and subsystem.
+func namedIn(code, name string) bool {
+	for rest := name; ; {
+		if strings.Contains(code, `"`+rest+`"`) {
+			return true
+		}
+		_, after, ok := strings.Cut(rest, "_")
+		if !ok || !strings.Contains(after, "_") {
+			return false
+		}
+		rest = after
+	}
+}
+
+// metricSources returns the text of all files that make metrics.
+func metricSources(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(text), "prometheus.") {
+			all.Write(text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}

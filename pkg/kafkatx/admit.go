@@ -65,7 +65,7 @@ func (o *incarnation) admit(ctx, taking context.Context) error {
 		}
 		offsets[i] = Offset{Topic: tp.topic, Partition: tp.partition, Next: first}
 	}
-	session, err := o.s.m.current(taking, GroupSession{})
+	session, err := o.s.m.current(taking)
 	if err != nil {
 		return err
 	}

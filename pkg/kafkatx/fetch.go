@@ -104,6 +104,10 @@ func (c *Client) visible(topic string, p *fetchedPartition, from int64) (recs []
 		}
 		next = max(next, b.last()+1)
 	}
+	if next == from && len(p.Records.b) > 0 { // reading on would read the same for ever
+		return nil, from, fmt.Errorf("topic %s, partition %d: a fetch at offset %d brought %d bytes and nothing whole at or behind it",
+			topic, p.Index, from, len(p.Records.b))
+	}
 	return recs, next, nil
 }
 

@@ -71,12 +71,12 @@ func (m *membership) await(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// current returns the membership to commit under, waiting while a rebalance is being settled. refused is one that is known to be over.
-func (m *membership) current(ctx context.Context, refused GroupSession) (GroupSession, error) {
+// current returns the membership to commit under, waiting while a rebalance is being settled.
+func (m *membership) current(ctx context.Context) (GroupSession, error) {
 	var s GroupSession
 	err := m.await(ctx, func() bool {
 		s = m.now
-		return m.settled && s != refused
+		return m.settled
 	})
 	return s, err
 }

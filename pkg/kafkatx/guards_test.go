@@ -138,18 +138,23 @@ func TestTwoDeploymentsUnderOnePrefix(t *testing.T) {
 // TestZombieIsFenced stops a process for longer than its session: another one takes over, and what the first has open is aborted.
 func TestZombieIsFenced(t *testing.T) {
 	t.Parallel()
+	testZombie(t, newCluster(t, 2).ListenAddrs())
+}
+
+func testZombie(t *testing.T, brokers []string) {
 	const n = 200
-	k := newCluster(t, 2, kfake.SeedTopics(2, "in", "out", "state"), kfake.SeedTopics(1, "status"))
+	createTopics(t, brokers, 2, "in", "out", "state")
+	createTopics(t, brokers, 1, "status")
 	cfg := testStage("zombie", []string{"in"}, "state", "out")
 	cfg.SessionTimeout, cfg.RebalanceBound, cfg.MaxBatchRecords = time.Second, 2*time.Second, 5
 	net := newFaultNet()
-	out := watchTopic(t, k.ListenAddrs(), "out")
-	zombie := startWorker(t, k.ListenAddrs(), cfg, net)
+	out := watchTopic(t, brokers, "out")
+	zombie := startWorker(t, brokers, cfg, net)
 	for i := range 3 { // in turn: the one that is frozen is the one that had all numbers
-		fill(t, k.ListenAddrs(), "in", 2, i*n, (i+1)*n)
+		fill(t, brokers, "in", 2, i*n, (i+1)*n)
 		eventually(t, "some are out", func() bool { return out.distinct() > i*n+n/4 })
 		thaw := net.freeze()
-		heir := startWorker(t, k.ListenAddrs(), cfg, nil)
+		heir := startWorker(t, brokers, cfg, nil)
 		eventually(t, "the heir did the rest", func() bool { return out.distinct() == (i+1)*n })
 		thaw()
 		eventually(t, "both are in the group", func() bool { return zombie.Ready() && heir.Ready() })
@@ -166,7 +171,7 @@ func TestZombieIsFenced(t *testing.T) {
 	if err := zombie.finish(); err != nil {
 		t.Errorf("zombie: %v", err)
 	}
-	checkOnce(t, k.ListenAddrs(), "out", 3*n)
+	checkOnce(t, brokers, "out", 3*n)
 }
 
 func TestProducerIsFencedByItsSuccessor(t *testing.T) {
@@ -247,4 +252,17 @@ func TestNoGoroutineOutlivesAStage(t *testing.T) {
 		}
 	}
 	k.Close()
+}
+
+// TestAGenerousBrokerBringsNobodyBack: the in-process broker gives a new epoch to whoever asks with an old one.
+func TestAGenerousBrokerBringsNobodyBack(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(1, "out"))
+	c := newClient(t, k.ListenAddrs())
+	old := newProducer(t, c, "same", "zstd")
+	newProducer(t, c, "same", "zstd")
+	old.suspect.Store(true) // an answer was lost
+	if _, err := old.Produce(testContext(t), []Record{{Topic: "out"}}); !errors.Is(err, ErrFenced) {
+		t.Errorf("Produce: %v", err)
+	}
 }

@@ -13,10 +13,9 @@ type incarnation struct {
 	*owner
 	p         *Producer
 	in        *intake
-	committed committed    // positions in the input topics, or the guard's in the state topic
-	stateNext int64        // the next offset of the state partition
-	refused   GroupSession // the membership under which the group refused the last transaction
-	tries     backoff      // of the batch under way
+	committed committed // positions in the input topics, or the guard's in the state topic
+	stateNext int64     // the next offset of the state partition
+	tries     backoff   // of the batch under way
 }
 
 // process turns input into output, a batch a transaction, until taking ends.
@@ -70,7 +69,7 @@ func (o *incarnation) feed(taking, working context.Context, h Feeder) error {
 // error ends the incarnation. In every case the change has been merged or discarded.
 func (o *incarnation) attempt(taking, working context.Context, res Result, offsets []Offset) (redo bool, err error) {
 	began := time.Now()
-	session, err := o.s.m.current(taking, o.refused)
+	session, err := o.s.m.current(taking)
 	if err == nil {
 		err = o.transact(working, res, session, offsets)
 	}
@@ -102,10 +101,7 @@ func (o *incarnation) attempt(taking, working context.Context, res Result, offse
 		return false, err
 	}
 	o.log.Info("transaction aborted, trying again", "err", err)
-	if errors.Is(err, ErrStaleMember) {
-		o.refused = session
-		_ = o.s.m.confirm(taking) // finds out at once that there is a new generation; current waits for it
-	} else if !o.tries.wait(taking, err) {
+	if errors.Is(err, ErrStaleMember) && o.s.m.confirm(taking) != nil || !o.tries.wait(taking, err) {
 		return false, taking.Err()
 	}
 	return true, nil
@@ -114,37 +110,32 @@ func (o *incarnation) attempt(taking, working context.Context, res Result, offse
 // transact runs one transaction. After an error nothing of it is visible, unless it is ErrUnknownOutcome.
 func (o *incarnation) transact(ctx context.Context, res Result, session GroupSession, offsets []Offset) error {
 	recs := res.Outputs
-	if res.Follow == nil {
-		recs = o.withState(recs, res.State)
-	}
-	at, err := o.p.Produce(ctx, recs)
-	if err != nil {
-		return err
-	}
 	if res.Follow != nil {
+		at, err := o.p.Produce(ctx, recs)
+		if err != nil {
+			return err
+		}
 		if slices.Contains(at, -1) {
 			return fmt.Errorf("%w: an answer was lost, and with it the offsets of the records", ErrRefused)
 		}
-		recs = o.withState(slices.Clone(res.Follow(at)), res.State)
-		if at, err = o.p.Produce(ctx, recs); err != nil {
-			return err
-		}
+		recs = slices.Clone(res.Follow(at))
 	}
-	stateNext := o.stateNext
-	for i := len(recs) - len(res.State); i < len(recs); i++ {
-		stateNext = max(stateNext, at[i]+1)
-	}
+	recs = o.withState(recs, res.State)
+	// With their offsets goes the guard: the group's coordinator refuses those of a member that it has replaced. A feeder's guard is the
+	// end of its state before this transaction, which is as good as any position: nobody reads from it.
 	if len(o.s.cfg.Inputs) == 0 {
-		offsets = []Offset{{Topic: o.s.cfg.StateTopic, Partition: o.number, Next: stateNext}}
+		offsets = []Offset{{Topic: o.s.cfg.StateTopic, Partition: o.number, Next: o.stateNext}}
 	}
-	// The guard: the group's coordinator refuses the offsets of a member that it has replaced.
-	if err := o.p.SendOffsets(ctx, session, offsets); err != nil {
+	at, err := o.p.ProduceAndSend(ctx, recs, session, offsets)
+	if err != nil {
 		return err
 	}
 	if err := o.p.Commit(ctx); err != nil {
 		return err
 	}
-	o.stateNext = stateNext
+	for _, next := range at[len(recs)-len(res.State):] {
+		o.stateNext = max(o.stateNext, next+1)
+	}
 	o.count("out", recs)
 	return nil
 }

@@ -35,3 +35,8 @@ func TestKafkaStage(t *testing.T) {
 	k := testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties})
 	testOnce(t, k.Brokers)
 }
+
+func TestKafkaZombieIsFenced(t *testing.T) {
+	k := testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties})
+	testZombie(t, k.Brokers)
+}

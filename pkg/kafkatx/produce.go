@@ -176,7 +176,6 @@ func (p *Producer) deliver(ctx context.Context, groups []*group, offsets []int64
 		}
 		p.c.metrics.retry("produce", waiting)
 		if !b.wait(ctx, waiting) {
-			p.suspect = true
 			return p.mark(fmt.Errorf("produce: %w; last error: %w", context.Cause(ctx), waiting))
 		}
 	}

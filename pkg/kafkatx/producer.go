@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,7 +46,7 @@ type Producer struct {
 	epoch     int16
 	sequences map[topicPartition]int32 // of the next record, for the current epoch
 	open      bool                     // the coordinator may know of a transaction of ours
-	suspect   bool                     // an answer was lost in this epoch
+	suspect   atomic.Bool              // an answer was lost, or a sequence refused, in this epoch
 	added     map[topicPartition]struct{}
 	group     string // whose offsets are part of the open transaction
 	buf       buffers
@@ -75,9 +78,19 @@ func (p *Producer) Init(ctx context.Context) error {
 	return p.init(ctx, -1, -1)
 }
 
-// bump gets a new epoch for the same incarnation, and aborts what is open. Unlike Init it fails if someone has fenced us.
+// bump gets the next epoch for the same incarnation. Unlike Init it fails if someone has fenced us. Apache Kafka sees to that; whether it
+// did shows in the epoch, too, and a broker that is more generous must not bring a producer back that was rightly replaced.
 func (p *Producer) bump(ctx context.Context) error {
-	return p.init(ctx, p.id, p.epoch)
+	id, epoch := p.id, p.epoch
+	if err := p.init(ctx, id, epoch); err != nil {
+		return err
+	}
+	if exhausted := epoch >= math.MaxInt16-1; p.id == id && p.epoch != epoch+1 || p.id != id && !exhausted {
+		err := fmt.Errorf("%w: the epoch went from %d/%d to %d/%d", ErrFenced, id, epoch, p.id, p.epoch)
+		p.id, p.epoch = id, epoch // the broker will refuse whatever is tried with it
+		return err
+	}
+	return nil
 }
 
 func (p *Producer) init(ctx context.Context, id int64, epoch int16) error {
@@ -98,7 +111,8 @@ func (p *Producer) init(ctx context.Context, id int64, epoch int16) error {
 		return p.mark(err)
 	}
 	p.id, p.epoch = res.ProducerID, res.ProducerEpoch
-	p.open, p.suspect = false, false
+	p.open = false
+	p.suspect.Store(false)
 	clear(p.sequences)
 	p.reset()
 	return nil
@@ -119,7 +133,7 @@ func (p *Producer) atCoordinator(ctx context.Context, f func(node int32) error) 
 // watch remembers that an answer was lost.
 func (p *Producer) watch(err error) error {
 	if err != nil && lost(err) {
-		p.suspect = true
+		p.suspect.Store(true)
 	}
 	return err
 }
@@ -132,6 +146,7 @@ func (p *Producer) mark(err error) error {
 	case classMember:
 		return fmt.Errorf("%w: %w", ErrStaleMember, err)
 	case classAbort, classRetry, classBusy: // the last two: given up because the context ended
+		p.suspect.Store(true) // a new epoch also starts new sequences, where a broker has forgotten ours
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case classFatal:
 	}
@@ -143,7 +158,7 @@ func (p *Producer) begin(ctx context.Context) error {
 	if p.id < 0 {
 		return errors.New("producer used before Init")
 	}
-	if p.open || !p.suspect {
+	if p.open || !p.suspect.Load() {
 		return nil
 	}
 	return p.bump(ctx)
@@ -152,7 +167,19 @@ func (p *Producer) begin(ctx context.Context) error {
 // Produce writes records into the open transaction and waits until all are acknowledged. It returns their offsets in the same order;
 // -1 stands for a record that is known to be written but whose offset the broker did not repeat.
 func (p *Producer) Produce(ctx context.Context, recs []Record) ([]int64, error) {
-	if len(recs) == 0 {
+	return p.ProduceAndSend(ctx, recs, GroupSession{}, nil)
+}
+
+// SendOffsets makes consumer offsets part of the transaction, under the membership of s: they take effect if the transaction is
+// committed, and the group's coordinator refuses them (ErrStaleMember) if the group has moved on.
+func (p *Producer) SendOffsets(ctx context.Context, s GroupSession, offsets []Offset) error {
+	_, err := p.ProduceAndSend(ctx, nil, s, offsets)
+	return err
+}
+
+// ProduceAndSend is Produce and SendOffsets at the same time.
+func (p *Producer) ProduceAndSend(ctx context.Context, recs []Record, s GroupSession, offsets []Offset) ([]int64, error) {
+	if len(recs) == 0 && len(offsets) == 0 {
 		return nil, nil
 	}
 	if err := p.begin(ctx); err != nil {
@@ -161,19 +188,35 @@ func (p *Producer) Produce(ctx context.Context, recs []Record) ([]int64, error) 
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	groups, err := p.encode(recs, time.Now())
+	defer func() { p.buf.release(p.suspect.Load()) }()
 	if err != nil {
 		return nil, err
 	}
+	// The coordinator takes one change of a transaction at a time; partitions come first, then the two ways part.
 	if err := p.addPartitions(ctx, groups); err != nil {
 		return nil, err
 	}
-	offsets := make([]int64, len(recs))
-	err = p.deliver(ctx, groups, offsets)
-	p.buf.release(p.suspect)
-	if err != nil {
-		return nil, err
+	at := make([]int64, len(recs))
+	if len(recs) == 0 {
+		return at, p.sendOffsets(ctx, s, offsets)
 	}
-	return offsets, nil
+	if len(offsets) == 0 {
+		return at, p.deliver(ctx, groups, at)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	var once sync.Once
+	end := func(failed error) {
+		if failed != nil {
+			once.Do(func() { err = failed }) // the reason; the other way ends for no reason of its own
+			stop()
+		}
+	}
+	wg.Go(func() { end(p.sendOffsets(ctx, s, offsets)) })
+	end(p.deliver(ctx, groups, at))
+	wg.Wait()
+	return at, err
 }
 
 // addPartitions makes partitions part of the transaction, as has to happen before they are written to.
@@ -228,17 +271,8 @@ func firstError(topics []addedPartitionTopic) error {
 	return worst
 }
 
-// SendOffsets makes consumer offsets part of the transaction, under the membership of s: they take effect if the transaction is
-// committed, and the group's coordinator refuses them (ErrStaleMember) if the group has moved on.
-func (p *Producer) SendOffsets(ctx context.Context, s GroupSession, offsets []Offset) error {
-	if len(offsets) == 0 {
-		return nil
-	}
-	if err := p.begin(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
+// sendOffsets makes the group part of the transaction and then sends it the offsets.
+func (p *Producer) sendOffsets(ctx context.Context, s GroupSession, offsets []Offset) error {
 	if p.group != s.Group {
 		p.open = true
 		err := p.c.retry(ctx, "add_offsets "+p.cfg.TransactionalID, func() error {

@@ -159,9 +159,7 @@ func (s *Stage) Run(ctx context.Context) error {
 
 	s.supervise(taking, working, fatal)
 	s.drain(stop)
-	if ctx.Err() == nil || context.Cause(working) == nil {
-		stop(nil)
-	}
+	stop(nil)
 	support.Wait()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

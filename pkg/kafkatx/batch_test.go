@@ -1,0 +1,298 @@
+package kafkatx
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+var allCodecs = []codec{codecNone, codecGzip, codecSnappy, codecLz4, codecZstd}
+
+func testCodecs(t testing.TB) *codecs {
+	t.Helper()
+	c, err := newCodecs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func testRecords(n int) []Record {
+	base := time.UnixMilli(1767225600000).UTC()
+	recs := make([]Record, n)
+	for i := range recs {
+		recs[i] = Record{
+			Offset: int64(i), Time: base.Add(time.Duration(i%7-3) * time.Minute), Key: fmt.Append(nil, "key-", i), Value: bytes.Repeat([]byte{byte(i)}, i),
+			Headers: []Header{{Key: "content-type", Value: []byte("application/json")}, {Key: "n", Value: fmt.Append(nil, i)}},
+		}
+	}
+	recs[0].Key, recs[0].Headers = nil, nil
+	recs[n-1].Value = nil
+	recs[n/2].Headers = append(recs[n/2].Headers, Header{Key: "null"}, Header{Key: "", Value: []byte{}})
+	return recs
+}
+
+func TestBatchRoundTrip(t *testing.T) {
+	t.Parallel()
+	c := testCodecs(t)
+	for _, kind := range allCodecs {
+		want := testRecords(300)
+		var scratch []byte
+		set, err := c.appendBatch([]byte("before"), &scratch, kind, want, time.Now(), producerState{id: 7, epoch: 3, sequence: 11, transactional: true})
+		if err != nil {
+			t.Fatalf("codec %d: %v", kind, err)
+		}
+		b, rest, err := nextBatch(append(set[len("before"):], "after"...))
+		if err != nil {
+			t.Fatalf("codec %d: %v", kind, err)
+		}
+		if string(rest) != "after" || b.producer != 7 || !b.transactional() || b.control() || b.last() != 299 {
+			t.Errorf("codec %d: header %+v, rest %q", kind, b, rest)
+		}
+		got, err := c.records(&b, "", 0, 0)
+		if err != nil {
+			t.Fatalf("codec %d: %v", kind, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("codec %d:\n%s", kind, diff)
+		}
+		if got, err = c.records(&b, "", 0, 299); err != nil || len(got) != 1 {
+			t.Errorf("codec %d: from the last offset: %d records, %v", kind, len(got), err)
+		}
+	}
+}
+
+func TestRecordSizeIsABound(t *testing.T) {
+	t.Parallel()
+	for _, r := range testRecords(200) {
+		if got, bound := len(appendRecord(nil, &r, 1<<20, 1<<30)), recordSize(&r); got > bound {
+			t.Errorf("record %d: %d bytes, bound %d", r.Offset, got, bound)
+		}
+	}
+}
+
+// TestForeignBatches reads what an independent client wrote with each codec.
+func TestForeignBatches(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1)
+	createTopics(t, k.ListenAddrs(), 1, "foreign")
+	n := 0
+	for _, comp := range []kgo.CompressionCodec{
+		kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(),
+	} {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.ProducerBatchCompression(comp), kgo.DefaultProduceTopic("foreign"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			r := kgo.StringRecord(strings.Repeat(fmt.Sprint("value ", n), 50))
+			r.Headers = []kgo.RecordHeader{{Key: "n", Value: fmt.Append(nil, n)}}
+			cl.Produce(testContext(t), r, nil)
+			n++
+		}
+		if err := cl.Flush(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		cl.Close()
+	}
+	i := 0
+	err := newClient(t, k.ListenAddrs()).ReadRange(testContext(t), "foreign", 0, 0, int64(n), func(r Record) error {
+		if want := strings.Repeat(fmt.Sprint("value ", i), 50); string(r.Value) != want || string(r.Headers[0].Value) != fmt.Sprint(i) || r.Offset != int64(i) {
+			return fmt.Errorf("record %d at %d is %.20q", i, r.Offset, r.Value)
+		}
+		i++
+		return nil
+	})
+	if err != nil || i != n {
+		t.Errorf("read %d of %d: %v", i, n, err)
+	}
+}
+
+// batchOf wraps records that are already encoded, and perhaps compressed, in a batch with a correct checksum.
+func batchOf(kind codec, count int, body []byte) []byte {
+	b := make([]byte, headerSize, headerSize+len(body))
+	b = append(b, body...)
+	binary.BigEndian.PutUint32(b[atLength:], uint32(len(b)-lengthSkips))
+	b[atMagic] = 2
+	binary.BigEndian.PutUint16(b[atAttrs:], uint16(kind))
+	binary.BigEndian.PutUint32(b[atLastDelta:], uint32(max(count-1, 0)))
+	binary.BigEndian.PutUint32(b[atCount:], uint32(count))
+	binary.BigEndian.PutUint32(b[atCRC:], crc32.Checksum(b[atAttrs:], castagnoli))
+	return b
+}
+
+func TestHostileBatches(t *testing.T) {
+	t.Parallel()
+	c := testCodecs(t)
+	bomb := make([]byte, maxInflated+1)
+	for _, kind := range allCodecs[1:] {
+		body, err := c.deflate(kind, nil, bomb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _, err := nextBatch(batchOf(kind, 1, body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.records(&b, "", 0, 0); !errors.Is(err, errInflated) {
+			t.Errorf("bomb, codec %d: %v", kind, err)
+		}
+	}
+	record := appendRecord(nil, &Record{Key: []byte("k"), Value: []byte("v")}, 0, 0)
+	with := func(at int, v byte) []byte {
+		b := bytes.Clone(record)
+		b[at] = v
+		return b
+	}
+	for _, tc := range []struct {
+		name string
+		set  []byte
+		body bool // the header is good, the records are not
+	}{
+		{"wrong checksum", func() []byte { b := batchOf(codecNone, 1, record); b[len(b)-1]++; return b }(), false},
+		{"old format", func() []byte { b := batchOf(codecNone, 1, record); b[atMagic] = 1; return b }(), false},
+		{"length shorter than the header", func() []byte { b := batchOf(codecNone, 1, record); b[atLength+3] = 3; return b }(), false},
+		{"negative length", func() []byte { b := batchOf(codecNone, 1, record); b[atLength] = 0xff; return b }(), false},
+		{"more records than bytes", batchOf(codecNone, 1<<30, record), true},
+		{"fewer records than bytes", batchOf(codecNone, 1, append(bytes.Clone(record), record...)), true},
+		{"record longer than the batch", batchOf(codecNone, 1, with(0, 0x7e)), true},
+		{"negative record length", batchOf(codecNone, 1, with(0, 1)), true},
+		{"offset beyond the batch", batchOf(codecNone, 1, with(3, 2)), true},
+		{"key longer than the record", batchOf(codecNone, 1, with(4, 0x7e)), true},
+		{"more headers than bytes", batchOf(codecNone, 1, with(len(record)-1, 0x7e)), true},
+		{"unknown codec", batchOf(codec(7), 1, record), true},
+		{"garbage for gzip", batchOf(codecGzip, 1, record), true},
+		{"garbage for snappy", batchOf(codecSnappy, 1, record), true},
+		{"xerial cut off", batchOf(codecSnappy, 1, []byte(xerialHeader+"\xff\xff\xff\xff")), true},
+		{"garbage for lz4", batchOf(codecLz4, 1, record), true},
+		{"garbage for zstd", batchOf(codecZstd, 1, record), true},
+	} {
+		b, _, err := nextBatch(tc.set)
+		if tc.body && err == nil {
+			_, err = c.records(&b, "", 0, 0)
+		} else if tc.body {
+			t.Errorf("%s: header: %v", tc.name, err)
+		}
+		if err == nil || errors.Is(err, errPartial) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	whole := batchOf(codecNone, 1, record)
+	for n := range whole {
+		if _, _, err := nextBatch(whole[:n]); !errors.Is(err, errPartial) {
+			t.Fatalf("first %d bytes of a batch: %v", n, err)
+		}
+	}
+}
+
+func FuzzRecordSet(f *testing.F) {
+	c := testCodecs(f)
+	for _, kind := range allCodecs {
+		b, err := c.appendBatch(nil, new([]byte), kind, testRecords(5), time.Now(), producerState{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add(batchOf(codec(attrControl), 1, appendRecord(nil, &Record{Key: []byte{0, 0, 0, 1}}, 0, 0)))
+	client := &Client{codecs: c}
+	f.Fuzz(func(t *testing.T, set []byte) {
+		fixSums(set)
+		recs, next, err := client.visible("t", &fetchedPartition{Records: sizedBytes{set}, Aborted: []abortedTxn{{1, 0}}}, 0)
+		if err == nil && next < 0 {
+			t.Errorf("next offset %d", next)
+		}
+		for i := range recs {
+			if recs[i].Offset < 0 || recs[i].Offset >= next {
+				t.Errorf("record at %d, next %d", recs[i].Offset, next)
+			}
+		}
+	})
+}
+
+// fixSums corrects checksums, so that fuzzing gets past them.
+func fixSums(set []byte) {
+	for len(set) >= headerSize {
+		n := int64(int32(binary.BigEndian.Uint32(set[atLength:]))) + lengthSkips
+		if n < headerSize || n > int64(len(set)) {
+			return
+		}
+		binary.BigEndian.PutUint32(set[atCRC:], crc32.Checksum(set[atAttrs:n], castagnoli))
+		set = set[n:]
+	}
+}
+
+func FuzzClaim(f *testing.F) {
+	f.Add(encodeClaim([]string{"a", "b"}, claim{generation: 4, owned: []int32{1, 2}}))
+	f.Add(encodeAssignment([]string{"a", "b"}, []int32{1, 2}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := decodeClaim("m", b); err == nil && len(c.owned) > len(b) {
+			t.Errorf("%d numbers of %d bytes", len(c.owned), len(b))
+		}
+		if n, err := decodeAssignment(b); err == nil && len(n) > len(b) {
+			t.Errorf("%d numbers of %d bytes", len(n), len(b))
+		}
+	})
+}
+
+func TestEncodingAllocates(t *testing.T) {
+	c := testCodecs(t)
+	recs := testRecords(500)
+	for i := range recs {
+		recs[i].Value = []byte(`{"Operation":"FileAccessed","n":12345}`)
+	}
+	now := time.Now()
+	var scratch, dst []byte
+	for _, kind := range []codec{codecNone, codecZstd, codecSnappy} {
+		allocs := testing.AllocsPerRun(20, func() {
+			var err error
+			if dst, err = c.appendBatch(dst[:0], &scratch, kind, recs, now, producerState{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs > 4 {
+			t.Errorf("codec %d: %v allocations for 500 records", kind, allocs)
+		}
+	}
+	b, _, err := nextBatch(dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if allocs := testing.AllocsPerRun(20, func() { _, err = c.records(&b, "", 0, 0) }); allocs > 20 || err != nil {
+		t.Errorf("decoding: %v allocations for 500 records, %v", allocs, err)
+	}
+}
+
+func BenchmarkBatch(b *testing.B) {
+	c := testCodecs(b)
+	r := rand.New(rand.NewPCG(1, 2))
+	recs := make([]Record, 500)
+	size := 0
+	for i := range recs {
+		v := []byte(`{"CreationTime":"2026-01-01T00:00:00","Operation":"FileAccessed","Workload":"SharePoint"`)
+		for j := 0; len(v) < 1450; j++ {
+			v = fmt.Appendf(v, `,"Property%d":"%x"`, j, r.Uint64())
+		}
+		recs[i] = Record{Key: []byte("tenant:user"), Value: append(v, '}'), Headers: testRecords(3)[1].Headers}
+		size += len(recs[i].Value)
+	}
+	for _, kind := range allCodecs {
+		b.Run(fmt.Sprintf("codec %d", kind), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			var dst, scratch []byte
+			for b.Loop() {
+				dst, _ = c.appendBatch(dst[:0], &scratch, kind, recs, time.Now(), producerState{})
+			}
+		})
+	}
+}

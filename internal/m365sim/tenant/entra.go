@@ -181,7 +181,7 @@ func (w *writer) directoryHead(op, object string) {
 
 func (w *writer) userChange() {
 	v := &w.t.users[w.r.n(len(w.t.users))]
-	op := pick(&w.r, userOps)
+	op := w.operation(8, userOps)
 	w.directoryHead(op, v.UPN)
 	w.raw(`,"ExtendedProperties":[{"Name":"additionalDetails","Value":"{\"UserType\":\"Member\",\"User-Agent\":\"Mozilla/5.0\"}"},{"Name":"extendedAuditEventCategory","Value":"`)
 	w.raw(map[bool]string{true: "Role", false: "User"}[op == "Add member to role."])

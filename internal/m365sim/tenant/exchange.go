@@ -219,7 +219,7 @@ func (w *writer) inboxRule() {
 }
 
 func (w *writer) exchangeAdmin() {
-	op := pick(&w.r, cmdlets)
+	op := w.operation(1, cmdlets)
 	v := &w.t.users[w.r.n(len(w.t.users))]
 	w.cmdletHead(op)
 	w.str("ObjectId", "EURPR00A000.PROD.OUTLOOK.EXAMPLE/Microsoft Exchange Hosted Organizations/"+w.t.domains[0]+"/"+v.mailbox)

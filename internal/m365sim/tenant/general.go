@@ -1,10 +1,6 @@
 package tenant
 
-import (
-	_ "embed"
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 func (w *writer) teamsMessage() {
 	op := pick(&w.r, []string{"MessageCreatedHasLink", "MessageSent", "MessageRead", "ChatRetrieved", "MessageUpdated", "MessageDeleted", "ReactedToMessage", "ChatCreated"})
@@ -39,7 +35,7 @@ func (w *writer) teamsSession() {
 }
 
 func (w *writer) teamsMembers() {
-	op := pick(&w.r, []string{"MemberAdded", "MemberRemoved", "MemberRoleChanged", "TeamCreated", "ChannelAdded", "TabAdded", "AppInstalled"})
+	op := w.operation(25, []string{"MemberAdded", "MemberRemoved", "MemberRoleChanged", "TeamCreated", "ChannelAdded", "TabAdded", "AppInstalled"})
 	g := &w.t.groups[w.r.n(len(w.t.groups))]
 	w.head(op, 25)
 	w.who(w.u.UPN, w.u.ID, 0, "MicrosoftTeams")
@@ -61,7 +57,7 @@ func (w *writer) teamsMembers() {
 }
 
 func (w *writer) powerBI() {
-	op := pick(&w.r, []string{"ViewReport", "ViewReport", "ViewReport", "RefreshDataset", "ExportReport", "ShareReport", "GetWorkspaces", "ViewDashboard", "CreateReport", "EditDataset", "DeleteReport", "AnalyzeInExcel"})
+	op := w.operation(20, []string{"ViewReport", "ViewReport", "ViewReport", "RefreshDataset", "ExportReport", "ShareReport", "GetWorkspaces", "ViewDashboard", "CreateReport", "EditDataset", "DeleteReport", "AnalyzeInExcel"})
 	i := int(w.u.index) + w.r.n(3)
 	s := &w.t.sites[i%len(w.t.sites)]
 	w.head(op, 20)
@@ -122,7 +118,7 @@ func (w *writer) flow() {
 }
 
 func (w *writer) powerApp() {
-	w.head(pick(&w.r, []string{"LaunchPowerApp", "LaunchPowerApp", "CreatePowerApp", "PublishPowerApp", "PowerAppPermissionEdited"}), 45)
+	w.head(w.operation(45, []string{"LaunchPowerApp", "LaunchPowerApp", "CreatePowerApp", "PublishPowerApp", "PowerAppPermissionEdited"}), 45)
 	w.who(w.u.UPN, w.u.ID, 0, "PowerApps")
 	w.str("ClientIP", w.ip())
 	w.raw(`,"AppName":"`)
@@ -131,7 +127,7 @@ func (w *writer) powerApp() {
 }
 
 func (w *writer) forms() {
-	w.head(pick(&w.r, []string{"CreateResponse", "ViewForm", "CreateForm", "EditForm", "ExportForm", "AllowAnonymousResponse", "ViewResponses"}), 66)
+	w.head(w.operation(66, []string{"CreateResponse", "ViewForm", "CreateForm", "EditForm", "ExportForm", "AllowAnonymousResponse", "ViewResponses"}), 66)
 	w.str("ResultStatus", "success")
 	w.who(w.u.UPN, w.u.ID, 0, "MicrosoftForms")
 	w.str("ClientIP", w.ip())
@@ -141,7 +137,7 @@ func (w *writer) forms() {
 }
 
 func (w *writer) yammer() {
-	w.head(pick(&w.r, []string{"MessageCreated", "MessageViewed", "ThreadViewed", "FileDownloaded", "GroupCreation", "UserSuspension", "MessageDeleted"}), 22)
+	w.head(w.operation(22, []string{"MessageCreated", "MessageViewed", "ThreadViewed", "FileDownloaded", "GroupCreation", "UserSuspension", "MessageDeleted"}), 22)
 	w.str("ResultStatus", "TRUE")
 	w.who(w.u.UPN, w.u.PUID, 0, "Yammer")
 	w.str("ActorUserId", w.u.UPN)
@@ -192,73 +188,6 @@ func (w *writer) powerPlatform() {
 	w.raw(`,"PropertyCollection":[{"Name":"powerplatform.analytics.resource.environment.name","Value":"Sandbox"},{"Name":"powerplatform.analytics.activity.name","Value":"Environment"},{"Name":"enduser.role","Value":"Admin"}]`)
 	w.guid("EnvironmentId")
 	w.str("EnvironmentName", "Sandbox")
-}
-
-// recordTypes lists every known record type: number, content type, wire workload, name.
-//
-//go:embed recordtypes.txt
-var recordTypes string
-
-type rareType struct {
-	number         int
-	workload, name string
-}
-
-// rareTypes holds the record types of each content type.
-var rareTypes = parseRecordTypes()
-
-func parseRecordTypes() (out [numTypes][]rareType) {
-	for line := range strings.Lines(recordTypes) {
-		f := strings.Fields(line)
-		if len(f) != 4 {
-			continue
-		}
-		typ := strings.Index("EXSGD", f[1])
-		n, err := strconv.Atoi(f[0])
-		if typ < 0 || err != nil {
-			continue
-		}
-		out[typ] = append(out[typ], rareType{number: n, workload: f[2], name: f[3]})
-	}
-	return out
-}
-
-// rareType picks the record type of a rare record.
-func (t *Tenant) rareType(typ int, s *spec) rareType {
-	table := rareTypes[typ]
-	return table[hash(t.cfg.Seed, uint64(s.slot), uint64(s.seq))%uint64(len(table))]
-}
-
-// rare writes a record of any type that the content type may bring, with the common members and a few of its own.
-func (w *writer) rare(typ int) {
-	rt := w.t.rareType(typ, w.s)
-	w.head(pick(&w.r, []string{"Create", "Update", "Delete", "View", "Run", "Export"})+rt.name, rt.number)
-	if w.r.chance(2) {
-		w.str("ResultStatus", pick(&w.r, []string{"Success", "Successful", "Failed", "failed", "New", "TRUE"}))
-	}
-	switch w.r.n(4) {
-	case 0:
-		w.who("", "", 4, rt.workload)
-	case 1:
-		w.who("NT AUTHORITY\\\\SYSTEM (w3wp)", "S-1-5-18", 3, rt.workload)
-	default:
-		w.who(w.u.UPN, w.u.ID, w.r.n(2)*2, rt.workload)
-	}
-	if w.r.chance(2) {
-		w.str("ClientIP", pick(&w.r, []string{w.u.officeIP, "", "::ffff:" + w.u.officeIP, w.u.homeIP6}))
-	}
-	w.str("ObjectId", rt.name+"/"+strconv.Itoa(w.r.n(500)))
-	switch w.r.n(4) {
-	case 0:
-		w.raw(`,"ExtendedProperties":[{"Name":"Reason","Value":"scheduled"},{"Name":"Attempt","Value":"1"}]`)
-	case 1:
-		w.raw(`,"ModifiedProperties":[{"Name":"State","NewValue":"On","OldValue":"Off"}],"Data State":"Use"`)
-	case 2:
-		w.raw(`,"Data":"{\"kind\":\"` + rt.name + `\",\"nested\":[1,2.50,1e3,null,true]}","Score":0.0700,"Count":12345678901234567890`)
-	default:
-		w.raw(`,"Details":{"Level":[[],{},{"Deep":{"Er":"\ud83d\ude80"}}]}`)
-	}
-	w.guid("CorrelationId")
 }
 
 // unknown writes what no table knows yet: new record types, new workloads, odd casing.

@@ -174,7 +174,7 @@ func (t *Tenant) newUser(r *rng, i int) User {
 
 // asciiLocal turns a name into what a mail address made from it looks like.
 func asciiLocal(name string) string {
-	return strings.NewReplacer("'", "", " ", "", "ú", "u", "ñ", "n", "Ł", "l", "æ", "ae").Replace(strings.ToLower(name))
+	return strings.NewReplacer("'", "", " ", "", "ú", "u", "ñ", "n", "ł", "l", "æ", "ae").Replace(strings.ToLower(name))
 }
 
 func (t *Tenant) makeApps() {

@@ -102,7 +102,7 @@ func (w *writer) record(s *spec) {
 		w.str("SupplementalStatus", "Reclassified")
 	}
 	if s.marks&markLarge != 0 {
-		w.key("Comments")
+		w.key("Transcript")
 		w.b = append(w.b, '"')
 		for len(w.b)-from < w.t.cfg.LargeRecord {
 			w.b = append(appendHex(w.b, w.r.next()), ' ')

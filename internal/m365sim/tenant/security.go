@@ -75,7 +75,7 @@ func (w *writer) compliance() {
 		w.str("DataType", "DataInsightsSubscription")
 		return
 	}
-	op := pick(&w.r, []string{"New-RetentionCompliancePolicy", "Set-DlpCompliancePolicy", "Get-ComplianceSearch", "Add-RoleGroupMember", "Set-ProtectionAlert", "New-ComplianceCase"})
+	op := w.operation(18, []string{"New-RetentionCompliancePolicy", "Set-DlpCompliancePolicy", "Get-ComplianceSearch", "Add-RoleGroupMember", "Set-ProtectionAlert", "New-ComplianceCase"})
 	w.head(op, 18)
 	w.str("ResultStatus", "Success")
 	w.who(w.u.UPN, w.u.PUID, 2, "SecurityComplianceCenter")
@@ -89,7 +89,7 @@ func (w *writer) compliance() {
 }
 
 func (w *writer) discovery() {
-	w.head(pick(&w.r, []string{"SearchCreated", "CaseAdded", "SearchExportDownloaded", "HoldCreated", "SearchStarted"}), 24)
+	w.head(w.operation(24, []string{"SearchCreated", "CaseAdded", "SearchExportDownloaded", "HoldCreated", "SearchStarted"}), 24)
 	w.who(w.u.UPN, w.u.PUID, 0, "SecurityComplianceCenter")
 	w.guidOf("CaseId", newGUID(w.t.cfg.Seed, 24, uint64(w.r.n(5))))
 	w.raw(`,"Case":"Matter 12","Cmdlet":"New-ComplianceSearch","Query":"subject:\"plan\" AND sent>=2026-01-01","ExchangeLocations":"All","SharepointLocations":"","ObjectType":"ComplianceSearch","ExtendedProperties":[{"Name":"CaseType","Value":"AdvancedEdiscovery"}],"Parameters":[{"Name":"Name","Value":"search 1"}]`)

@@ -126,7 +126,7 @@ func (w *writer) spFile(p place) {
 	w.raw(`"`)
 }
 
-func (w *writer) file() { w.fileOp(pick(&w.r, fileOps)) }
+func (w *writer) file() { w.fileOp(w.operation(6, fileOps)) }
 
 func (w *writer) fileDownloaded() { w.fileOp("FileDownloaded") }
 
@@ -155,7 +155,7 @@ func (w *writer) fileOp(op string) {
 
 func (w *writer) sharing() {
 	p := w.place()
-	op := pick(&w.r, []string{"SharingSet", "AddedToSecureLink", "AnonymousLinkCreated", "SharingInheritanceBroken", "AddedToGroup", "CompanyLinkCreated", "SecureLinkUsed", "SharingInvitationCreated", "AnonymousLinkUsed"})
+	op := w.operation(14, []string{"SharingSet", "AddedToSecureLink", "AnonymousLinkCreated", "SharingInheritanceBroken", "AddedToGroup", "CompanyLinkCreated", "SecureLinkUsed", "SharingInvitationCreated", "AnonymousLinkUsed"})
 	w.spHead(op, 14, p)
 	w.spClient()
 	w.raw(`,"ItemType":"File"`)
@@ -206,7 +206,7 @@ func (w *writer) list() {
 }
 
 func (w *writer) siteAdmin() {
-	op := pick(&w.r, []string{"SiteCollectionCreated", "SiteCollectionAdminAdded", "SharingPolicyChanged", "SiteCollectionQuotaModified", "DeviceAccessPolicyChanged"})
+	op := w.operation(4, []string{"SiteCollectionCreated", "SiteCollectionAdminAdded", "SharingPolicyChanged", "SiteCollectionQuotaModified", "DeviceAccessPolicyChanged"})
 	w.head(op, 4)
 	if w.r.chance(2) {
 		w.who("app@sharepoint", "i:0i.t|00000003-0000-0ff1-ce00-000000000000|app@sharepoint", 0, "SharePoint")

@@ -121,6 +121,7 @@ const (
 type Tenant struct {
 	cfg    Config
 	id     string
+	words  *vocabulary
 	prefix string // first label of every domain of the tenant
 
 	domains []string
@@ -145,7 +146,7 @@ func New(cfg Config) (*Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tenant{cfg: cfg, id: cfg.TenantID}
+	t := &Tenant{cfg: cfg, id: cfg.TenantID, words: words()}
 	t.populate()
 	t.layOutWeek()
 	t.indexWeek()

@@ -46,6 +46,13 @@ func TestTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := readWeek(t, tn)
+	t.Run("no member comes twice", func(t *testing.T) {
+		for _, r := range records {
+			if name := repeatedMember(t, json.NewDecoder(strings.NewReader(r.raw))); name != "" {
+				t.Fatalf("%s comes twice in %s", name, r.raw)
+			}
+		}
+	})
 	t.Run("people work everywhere", func(t *testing.T) {
 		where := map[string]map[string]bool{}
 		for _, r := range records {
@@ -154,8 +161,8 @@ func TestEveryRecordTypeOccurs(t *testing.T) {
 			}
 		}
 	}
-	for typ := range rareTypes {
-		for _, rt := range rareTypes[typ] {
+	for typ := range tn.words.types {
+		for _, rt := range tn.words.types[typ] {
 			if !seen[rt.number] {
 				t.Errorf("record type %d does not occur", rt.number)
 			}
@@ -289,4 +296,38 @@ func TestConfig(t *testing.T) {
 	if !slices.ContainsFunc(readWeek(t, tn), func(r parsed) bool { return len(r.raw) > 5<<20 }) {
 		t.Error("there is no large record")
 	}
+}
+
+// repeatedMember reads one JSON value and returns the name of a member that an object has twice, if there is one.
+func repeatedMember(t *testing.T, dec *json.Decoder) string {
+	t.Helper()
+	tok, err := dec.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, ok := tok.(json.Delim)
+	if !ok {
+		return ""
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		if open == '{' {
+			key, err := dec.Token()
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := key.(string)
+			if seen[name] {
+				return name
+			}
+			seen[name] = true
+		}
+		if name := repeatedMember(t, dec); name != "" {
+			return name
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		t.Fatal(err)
+	}
+	return ""
 }

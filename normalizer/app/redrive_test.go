@@ -18,7 +18,7 @@ import (
 func (p *pipe) command(args ...string) (code int, out, errs string) {
 	p.t.Helper()
 	var o, e bytes.Buffer
-	args = append([]string{"-set", "kafka.brokers=" + strings.Join(p.broker.ListenAddrs(), ","), "-set", "kafka.partitions=2", "-set", "log.level=error"}, args...)
+	args = append([]string{"-set", "kafka.brokers=" + strings.Join(p.brokers, ","), "-set", "kafka.partitions=2", "-set", "log.level=error"}, args...)
 	code = service.Run(p.ctx, app.Program(), args, nil, strings.NewReader(""), &o, &e)
 	return code, o.String(), e.String()
 }

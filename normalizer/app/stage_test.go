@@ -32,7 +32,7 @@ import (
 const patience = 90 * time.Second
 
 const (
-	tenant     = audit.TenantID("11111111-2222-3333-4444-555555555555")
+	tenantID   = audit.TenantID("11111111-2222-3333-4444-555555555555")
 	partitions = 2
 	secret     = "4929-1234-5678-9012" // what a DLP rule matched
 )
@@ -44,9 +44,10 @@ var (
 
 // pipe is a broker with raw topics, a normalizer on it, and a witness.
 type pipe struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
-	broker  *kfake.Cluster
+	broker  *kfake.Cluster // nil when the brokers are real
+	brokers []string
 	client  *kgo.Client
 	running *running
 }
@@ -57,22 +58,30 @@ type running struct {
 	app    *app.App
 }
 
-func newPipe(t *testing.T) *pipe {
+func newPipe(t testing.TB) *pipe {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "500"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	p := newPipeOn(t, broker.ListenAddrs(), patience)
+	p.broker = broker
+	return p
+}
+
+// newPipeOn makes a pipe on brokers that run already.
+func newPipeOn(t testing.TB, brokers []string, bound time.Duration) *pipe {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	t.Cleanup(cancel)
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	p := &pipe{t: t, ctx: ctx, broker: broker, client: client}
+	p := &pipe{t: t, ctx: ctx, brokers: brokers, client: client}
 	p.createTopics()
 	return p
 }
@@ -80,7 +89,7 @@ func newPipe(t *testing.T) *pipe {
 // config is that of the test's deployment.
 func (p *pipe) config() app.Config {
 	cfg := app.DefaultConfig()
-	cfg.Kafka.Brokers = p.broker.ListenAddrs()
+	cfg.Kafka.Brokers = p.brokers
 	cfg.Kafka.Partitions, cfg.Kafka.ControlPartitions = partitions, 1
 	return cfg
 }
@@ -101,7 +110,14 @@ func (p *pipe) createTopics() {
 	}
 }
 
+// start runs a normalizer in the background.
 func (p *pipe) start(cfg app.Config) {
+	p.t.Helper()
+	p.running = p.launch(cfg)
+}
+
+// launch runs one more normalizer in the background.
+func (p *pipe) launch(cfg app.Config) *running {
 	p.t.Helper()
 	a, err := app.New(p.ctx, cfg, service.NewRuntime("normalizer", cfg.Service, testLog{p.t}))
 	if err != nil {
@@ -110,32 +126,33 @@ func (p *pipe) start(cfg app.Config) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	r := &running{cancel: cancel, done: make(chan error, 1), app: a}
 	go func() { r.done <- a.Run(ctx) }()
-	p.running = r
 	p.t.Cleanup(func() {
 		cancel()
-		_ = p.stopped() // judged by stop, if by anyone
+		_ = r.stopped() // judged by stop, if by anyone
 	})
+	return r
 }
 
 // stop ends the normalizer gracefully.
 func (p *pipe) stop() {
 	p.t.Helper()
 	p.running.cancel()
-	if err := p.stopped(); err != nil {
+	if err := p.running.stopped(); err != nil {
 		p.t.Errorf("stop: %v", err)
 	}
 }
 
-func (p *pipe) stopped() error {
-	err, ok := <-p.running.done
+// stopped waits for the end; after the first call it says nil.
+func (r *running) stopped() error {
+	err, ok := <-r.done
 	if ok {
-		close(p.running.done)
+		close(r.done)
 	}
 	return err
 }
 
 // testLog writes to the test's log as long as the test runs.
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(b []byte) (int, error) {
 	if l.t.Context().Err() == nil {
@@ -148,14 +165,18 @@ func (l testLog) Write(b []byte) (int, error) {
 func (p *pipe) produce(records ...kafkatx.Record) {
 	p.t.Helper()
 	for _, r := range records {
-		out := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value}
-		for _, h := range r.Headers {
-			out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
-		}
-		if err := p.client.ProduceSync(p.ctx, out).FirstErr(); err != nil {
+		if err := p.client.ProduceSync(p.ctx, kgoRecord(r)).FirstErr(); err != nil {
 			p.t.Fatal(err)
 		}
 	}
+}
+
+func kgoRecord(r kafkatx.Record) *kgo.Record {
+	out := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	return out
 }
 
 // caughtUp waits until the group has committed everything that is on the raw topics.
@@ -210,7 +231,7 @@ func (p *pipe) committed(topics ...string) []*kgo.Record {
 	if len(left) == 0 {
 		return nil
 	}
-	reader, err := kgo.NewClient(kgo.SeedBrokers(p.broker.ListenAddrs()...), kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	reader, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...), kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
 	if err != nil {
 		p.t.Fatal(err)
@@ -271,14 +292,14 @@ func record(source audit.Source, id, extra string) kafkatx.Record {
 		recordType, workload = 2, "Exchange"
 	}
 	body := fmt.Sprintf(`{"Id":%q,"CreationTime":"2026-03-02T08:00:00","RecordType":%d,"Operation":"FileAccessed","Workload":%q,"UserId":"u%d@example.org","UserType":0,"OrganizationId":%q%s}`,
-		id, recordType, workload, len(id)%2, tenant, extra)
+		id, recordType, workload, len(id)%2, tenantID, extra)
 	return rawRecord(source, domain, body)
 }
 
 func rawRecord(source audit.Source, domain audit.Domain, body string) kafkatx.Record {
 	env, _ := audit.ParseEnvelope([]byte(body)) // of what is no record the empty envelope
 	return wire.RawRecord(names, partitions, audit.Record{Raw: []byte(body), Provenance: audit.Provenance{
-		Tenant: tenant, Source: source, Domain: domain, ContentType: "Audit." + string(source), ContentID: "blob", Created: began, Fetched: began.Add(time.Minute),
+		Tenant: tenantID, Source: source, Domain: domain, ContentType: "Audit." + string(source), ContentID: "blob", Created: began, Fetched: began.Add(time.Minute),
 	}}, env)
 }
 
@@ -404,7 +425,7 @@ func TestFullMemoryStopsWithTheRemedy(t *testing.T) {
 	cfg.Seen.Memory = 1 // below what Validate lets through
 	p.produce(record(audit.SourceSharePoint, "a", ""))
 	p.start(cfg)
-	err := p.stopped()
+	err := p.running.stopped()
 	if err == nil || !strings.Contains(err.Error(), "raise it") || !strings.Contains(err.Error(), "seen.memory") {
 		t.Errorf("got %v", err)
 	}
@@ -437,7 +458,7 @@ func TestServedAsTheBinaryDoes(t *testing.T) {
 	code := make(chan int, 1)
 	go func() {
 		code <- service.Run(ctx, app.Program(), []string{
-			"-set", "kafka.brokers=" + strings.Join(p.broker.ListenAddrs(), ","), "-set", "kafka.partitions=2", "-set", "kafka.control_partitions=1", "-set", "admin.listen=off",
+			"-set", "kafka.brokers=" + strings.Join(p.brokers, ","), "-set", "kafka.partitions=2", "-set", "kafka.control_partitions=1", "-set", "admin.listen=off",
 		}, nil, strings.NewReader(""), io.Discard, &logs)
 	}()
 	p.running = &running{done: make(chan error)}

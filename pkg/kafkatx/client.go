@@ -53,6 +53,9 @@ type Client struct {
 	coordinators map[coordinatorKey]int32
 }
 
+// errClosed is what every call on a closed client gets.
+var errClosed = permanentError{errors.New("the kafka client is closed")}
+
 type coordinatorKey struct {
 	kind int8 // 0 group, 1 transaction
 	key  string
@@ -142,7 +145,7 @@ func call[R protocol.Message](ctx context.Context, c *Client, timeout time.Durat
 	closed := c.closed
 	c.mu.Unlock()
 	if closed {
-		return none, net.ErrClosed
+		return none, errClosed
 	}
 	res, err := c.transport.RoundTrip(ctx, c.addr, req)
 	if err != nil {
@@ -163,7 +166,7 @@ func (c *Client) retry(ctx context.Context, op string, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if k := classify(err); (k != classRetry && k != classBusy) || errors.Is(err, net.ErrClosed) {
+		if k := classify(err); k != classRetry && k != classBusy {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		c.metrics.retry(op, err)

@@ -132,7 +132,7 @@ func classify(err error) class {
 // lost says whether err leaves open if the request was carried out.
 func lost(err error) bool {
 	var code kafka.Error
-	return !errors.As(err, &code) || code == kafka.RequestTimedOut || code == kafka.NetworkException || code == kafka.NotEnoughReplicasAfterAppend
+	return !errors.As(err, &code) || code == kafka.Unknown || code == kafka.RequestTimedOut || code == kafka.NetworkException || code == kafka.NotEnoughReplicasAfterAppend
 }
 
 // codeError is nil for code 0.

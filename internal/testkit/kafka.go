@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +43,9 @@ type KafkaConfig struct {
 // Cluster is a set of broker processes. They end with the process that started them, even when it is killed.
 type Cluster struct {
 	Brokers []string // one address per node, in the order that KillNode counts
+	// Open are the addresses of a listener that asks for no user and lets everybody do everything: for the test's own preparations and for its judge,
+	// where Brokers ask for a user.
+	Open []string
 
 	nodes []*node
 }
@@ -102,6 +106,7 @@ func (c *Cluster) open(ctx context.Context, dir string, cfg KafkaConfig, java ja
 		n := &node{java: java, home: home, properties: filepath.Join(home, "server.properties")}
 		c.nodes = append(c.nodes, n)
 		c.Brokers = append(c.Brokers, fmt.Sprintf("127.0.0.1:%d", all[i].client))
+		c.Open = append(c.Open, fmt.Sprintf("127.0.0.1:%d", all[i].broker))
 		if err := os.MkdirAll(home, 0o755); err != nil {
 			return err
 		}
@@ -177,10 +182,10 @@ func (c *Cluster) KillNode(i int) { c.nodes[i].kill() }
 func (c *Cluster) StartNode(i int) error { return c.nodes[i].start() }
 
 // PauseNode stops node i's execution (SIGSTOP): its connections stay open and nobody answers.
-func (c *Cluster) PauseNode(i int) error { return c.nodes[i].pause() }
+func (c *Cluster) PauseNode(i int) error { return c.nodes[i].signal(syscall.SIGSTOP) }
 
 // ResumeNode lets a paused node go on.
-func (c *Cluster) ResumeNode(i int) error { return c.nodes[i].resume() }
+func (c *Cluster) ResumeNode(i int) error { return c.nodes[i].signal(syscall.SIGCONT) }
 
 // NodeRunning tells whether node i's process is there. A broker whose data folder is full halts by itself.
 func (c *Cluster) NodeRunning(i int) bool { return !c.nodes[i].ended() }

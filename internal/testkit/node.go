@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 )
@@ -36,90 +34,63 @@ func (j javaCommand) run(ctx context.Context, class ...string) error {
 	return nil
 }
 
-// node is one broker process.
+// node is one broker.
 type node struct {
 	java       javaCommand
 	home       string
 	properties string
 
 	mu   sync.Mutex
-	proc *os.Process   // nil before the first start; guarded by mu
-	done chan struct{} // closed when proc is gone; guarded by mu
+	proc *Process // nil before the first start; guarded by mu
 }
 
 // start runs the broker. It returns when the process exists, not when it serves.
 func (n *node) start() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.proc != nil && !isClosed(n.done) {
+	if n.proc != nil && !isClosed(n.proc.Done()) {
 		return errors.New("node runs already")
 	}
-	log, err := os.Create(n.logFile())
-	if err != nil {
-		return err
-	}
 	cmd := exec.Command(n.java.java, n.java.args("kafka.Kafka", n.properties)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = n.home, log, log
-	cmd.SysProcAttr = dieWithParent()
-	started, done := make(chan error, 1), make(chan struct{})
-	go func() {
-		// The kernel ends the child when the thread that started it ends, so this goroutine keeps its thread for the child's life.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(done)
-		defer func() { _ = log.Close() }()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("start broker: %w", err)
+	cmd.Dir = n.home
+	proc, err := startProcess(cmd)
+	if err == nil {
+		n.proc = proc
 	}
-	n.proc, n.done = cmd.Process, done
-	return nil
+	return err
 }
 
-// kill ends the process with SIGKILL, paused or not, and waits for it.
-func (n *node) kill() {
-	n.mu.Lock()
-	proc, done := n.proc, n.done
-	n.mu.Unlock()
-	if proc == nil {
-		return
-	}
-	_ = proc.Kill() // the only error is that it has ended
-	<-done
-}
-
-func (n *node) pause() error  { return n.signal(syscall.SIGSTOP) }
-func (n *node) resume() error { return n.signal(syscall.SIGCONT) }
-
-func (n *node) signal(s syscall.Signal) error {
+func (n *node) process() *Process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.proc == nil {
+	return n.proc
+}
+
+func (n *node) kill() {
+	if p := n.process(); p != nil {
+		p.Kill()
+	}
+}
+
+func (n *node) signal(s syscall.Signal) error {
+	p := n.process()
+	if p == nil {
 		return errors.New("node was never started")
 	}
-	return n.proc.Signal(s)
+	return p.Signal(s)
 }
 
 // ended tells whether the process is gone.
 func (n *node) ended() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.proc == nil || isClosed(n.done)
+	p := n.process()
+	return p == nil || isClosed(p.Done())
 }
 
-func (n *node) logFile() string { return filepath.Join(n.home, "broker.log") }
-
 func (n *node) output() string {
-	out, err := os.ReadFile(n.logFile())
-	if err != nil {
-		return err.Error()
+	if p := n.process(); p != nil {
+		return tail([]byte(p.Output()))
 	}
-	return tail(out)
+	return ""
 }
 
 func isClosed(done <-chan struct{}) bool {

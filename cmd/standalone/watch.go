@@ -17,8 +17,10 @@ import (
 
 // counts is what the stages of this process have done so far.
 type counts struct {
-	raw, events, enriched float64 // records written, dead letters and bookkeeping included
-	lag                   float64 // offsets that the normalizer and the enricher have not taken yet
+	raw        float64 // records that the ingester committed
+	normalized float64 // records that the normalizer dealt with: events, repeats, dead letters
+	enriched   float64 // events that the enricher committed
+	lag        float64 // offsets that the normalizer and the enricher have not taken yet
 }
 
 // gather reads the counts from the metrics, so that what is shown here is what an operator's dashboard would show.
@@ -34,16 +36,15 @@ func gather(reg prometheus.Gatherer) (counts, error) {
 			for _, l := range m.GetLabel() {
 				label[l.GetName()] = l.GetValue()
 			}
-			switch {
+			switch value := m.GetCounter().GetValue(); {
 			case f.GetName() == "millrace_kafka_lag_records":
 				c.lag += m.GetGauge().GetValue()
-			case f.GetName() != "millrace_kafka_records_total" || label["direction"] != "out":
-			case label["stage"] == wire.StageIngester || label["stage"] == wire.StageImport:
-				c.raw += m.GetCounter().GetValue()
-			case label["stage"] == wire.StageNormalizer:
-				c.events += m.GetCounter().GetValue()
-			case label["stage"] == wire.StageEnricher:
-				c.enriched += m.GetCounter().GetValue()
+			case f.GetName() == "millrace_ingester_records_total":
+				c.raw += value
+			case f.GetName() == "millrace_normalizer_records_total":
+				c.normalized += value
+			case f.GetName() == "millrace_kafka_records_total" && label["stage"] == wire.StageEnricher && label["direction"] == "out":
+				c.enriched += value
 			}
 		}
 	}
@@ -75,8 +76,8 @@ func progress(ctx context.Context, w io.Writer, reg prometheus.Gatherer) {
 		if err != nil || (c == before && !live) {
 			continue
 		}
-		line := fmt.Sprintf("%5.0fs  ingester wrote %.0f, normalizer %.0f, enricher %.0f (%.0f/s)",
-			time.Since(start).Seconds(), c.raw, c.events, c.enriched, (c.enriched-before.enriched)/progressEvery.Seconds())
+		line := fmt.Sprintf("%5.0fs  fetched %.0f, normalized %.0f, enriched %.0f (%.0f/s)",
+			time.Since(start).Seconds(), c.raw, c.normalized, c.enriched, (c.enriched-before.enriched)/progressEvery.Seconds())
 		before = c
 		if live {
 			_, _ = fmt.Fprintf(w, "\r\x1b[K%s", line)

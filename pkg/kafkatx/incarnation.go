@@ -137,6 +137,9 @@ func (o *incarnation) transact(ctx context.Context, res Result, session GroupSes
 		o.stateNext = max(o.stateNext, next+1)
 	}
 	o.count("out", recs)
+	if res.Follow != nil {
+		o.count("out", res.Outputs)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -136,11 +137,15 @@ func (o *owner) offer(u *unit) {
 	o.signal()
 }
 
-// offerAndWait queues a unit and waits until it is committed.
+// offerAndWait puts a unit before all others and waits until it is committed: who waits does one small thing after another, and would
+// stand in line behind the blobs of a whole backfill each time.
 func (o *owner) offerAndWait(ctx context.Context, u *unit) error {
 	u.done = make(chan struct{})
 	o.mu.Lock()
-	o.offer(u)
+	o.ready = slices.Insert(o.ready, 0, u)
+	o.size += u.size
+	o.since = time.Time{} // at once
+	o.signal()
 	o.mu.Unlock()
 	select {
 	case <-ctx.Done():

@@ -106,25 +106,32 @@ func (c *check) compareDeadLetters(ctx context.Context) error {
 	})
 }
 
-// compareEvents goes workload by workload over events and enriched events side by side. Both topics have the same order, so only
-// the events whose enriched form has not come yet are held.
+// compareEvents goes partition by partition over the events of a workload and their enriched forms, so that only the events of one
+// partition whose enriched form has not come yet are held.
 func (c *check) compareEvents(ctx context.Context) error {
 	events, enriched := c.cfg.Names.EventsAll(), c.cfg.Names.EnrichedAll()
 	for i := range events {
-		p := &pairs{check: c, events: map[hash][]byte{}, enriched: map[hash]*kgo.Record{}}
-		err := Read(ctx, c.cfg.Brokers, []string{events[i], enriched[i]}, func(r *kgo.Record) error {
-			if r.Topic == events[i] {
-				p.event(r)
-			} else {
-				p.enrichedEvent(r)
-			}
-			return nil
-		})
+		both, err := newReader(ctx, c.cfg.Brokers, []string{events[i], enriched[i]})
 		if err != nil {
 			return err
 		}
-		for _, r := range p.enriched {
-			c.report.add(workloadOf(r.Topic), Unexpected, "enriched event", header(r, wire.HeaderID), "%s at %s", header(r, wire.HeaderID), where(r))
+		for _, partition := range both.partitions() {
+			p := &pairs{check: c, events: map[hash][]byte{}, enriched: map[hash]*kgo.Record{}}
+			err := both.only(partition).read(ctx, kgo.ReadCommitted(), dataOnly(func(r *kgo.Record) error {
+				if r.Topic == events[i] {
+					p.event(r)
+				} else {
+					p.enrichedEvent(r)
+				}
+				return nil
+			}))
+			if err != nil {
+				return err
+			}
+			for _, r := range p.enriched {
+				id := header(r, wire.HeaderID)
+				c.report.add(workloadOf(r.Topic), Unexpected, "enriched event", id, "%s at %s", id, where(r))
+			}
 		}
 	}
 	return nil

@@ -22,7 +22,11 @@ func InFlight(ctx context.Context, brokers []string, names wire.Names, r *Report
 		"dead letter": {names.DeadLetter(false), names.DeadLetter(true)},
 	}
 	for what, topics := range groups {
-		err := read(ctx, brokers, topics, kgo.ReadUncommitted(), func(r *kgo.Record) error {
+		all, err := newReader(ctx, brokers, topics)
+		if err != nil {
+			return nil, err
+		}
+		err = all.read(ctx, kgo.ReadUncommitted(), func(r *kgo.Record) error {
 			f.record(what, r)
 			return nil
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -13,46 +14,91 @@ import (
 // Read gives every committed record of the topics, from the first offset kept to the end as it is when Read is called, to fn. Order is
 // kept within a partition. A topic that does not exist is passed over.
 func Read(ctx context.Context, brokers, topics []string, fn func(*kgo.Record) error) error {
-	return read(ctx, brokers, topics, kgo.ReadCommitted(), func(r *kgo.Record) error {
+	r, err := newReader(ctx, brokers, topics)
+	if err != nil {
+		return err
+	}
+	return r.read(ctx, kgo.ReadCommitted(), dataOnly(fn))
+}
+
+func dataOnly(fn func(*kgo.Record) error) func(*kgo.Record) error {
+	return func(r *kgo.Record) error {
 		if r.Attrs.IsControl() {
 			return nil
 		}
 		return fn(r)
-	})
+	}
 }
 
-// read also gives the control records to fn.
-func read(ctx context.Context, brokers, topics []string, level kgo.IsolationLevel, fn func(*kgo.Record) error) error {
+// reader knows where partitions begin and end.
+type reader struct {
+	brokers []string
+	ranges  map[place]span
+}
+
+type place struct {
+	topic     string
+	partition int32
+}
+
+// span is a range of offsets; it is not empty.
+type span struct{ from, to int64 }
+
+func newReader(ctx context.Context, brokers, topics []string) (*reader, error) {
 	starts, ends, err := bounds(ctx, brokers, topics)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	from := map[string]map[int32]kgo.Offset{}
-	open := map[string]map[int32]int64{}
-	left := 0
+	r := &reader{brokers: brokers, ranges: map[place]span{}}
 	ends.Each(func(end kadm.ListedOffset) {
-		start, ok := starts.Lookup(end.Topic, end.Partition)
-		if !ok || start.Offset >= end.Offset {
-			return
+		if start, ok := starts.Lookup(end.Topic, end.Partition); ok && start.Offset < end.Offset {
+			r.ranges[place{end.Topic, end.Partition}] = span{start.Offset, end.Offset}
 		}
-		if from[end.Topic] == nil {
-			from[end.Topic], open[end.Topic] = map[int32]kgo.Offset{}, map[int32]int64{}
-		}
-		from[end.Topic][end.Partition] = kgo.NewOffset().At(start.Offset)
-		open[end.Topic][end.Partition] = end.Offset
-		left++
 	})
-	if left == 0 {
+	return r, nil
+}
+
+// partitions lists the partition numbers that hold anything.
+func (r *reader) partitions() []int32 {
+	set := map[int32]bool{}
+	for p := range r.ranges {
+		set[p.partition] = true
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// only is the part of the reader that has one partition number.
+func (r *reader) only(partition int32) *reader {
+	part := &reader{brokers: r.brokers, ranges: map[place]span{}}
+	for p, s := range r.ranges {
+		if p.partition == partition {
+			part.ranges[p] = s
+		}
+	}
+	return part
+}
+
+// read gives all records, control records included, to fn. The latter are asked for because the last offset of a transactional
+// partition is a marker, and its end could not be told else.
+func (r *reader) read(ctx context.Context, level kgo.IsolationLevel, fn func(*kgo.Record) error) error {
+	if len(r.ranges) == 0 {
 		return nil
 	}
-	// Control records are kept, because the last offset of a transactional partition is a marker and its end could not be told else.
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
+	from := map[string]map[int32]kgo.Offset{}
+	for p, s := range r.ranges {
+		if from[p.topic] == nil {
+			from[p.topic] = map[int32]kgo.Offset{}
+		}
+		from[p.topic][p.partition] = kgo.NewOffset().At(s.from)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
 		kgo.FetchIsolationLevel(level), kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(4<<20))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	for left > 0 {
+	open := maps.Clone(r.ranges)
+	for len(open) > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
 			return err
@@ -61,17 +107,18 @@ func read(ctx context.Context, brokers, topics []string, level kgo.IsolationLeve
 		fetches.EachError(func(topic string, partition int32, err error) {
 			failed = errors.Join(failed, fmt.Errorf("%s/%d: %w", topic, partition, err))
 		})
-		fetches.EachRecord(func(r *kgo.Record) {
-			end, reading := open[r.Topic][r.Partition]
+		fetches.EachRecord(func(rec *kgo.Record) {
+			p := place{rec.Topic, rec.Partition}
+			s, reading := open[p]
 			if !reading || failed != nil {
 				return
 			}
-			if r.Offset < end {
-				failed = fn(r)
+			if rec.Offset < s.to {
+				failed = fn(rec)
 			}
-			if r.Offset >= end-1 {
-				delete(open[r.Topic], r.Partition)
-				left--
+			if rec.Offset >= s.to-1 {
+				delete(open, p)
+				client.PauseFetchPartitions(map[string][]int32{p.topic: {p.partition}})
 			}
 		})
 		if failed != nil {

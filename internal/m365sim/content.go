@@ -118,7 +118,7 @@ func (s *Server) page(c *call, ct string, sub subscription, win window, after st
 				continue
 			}
 		}
-		if d.Created.Before(win.start) || !sub.sees(d.Created) || c.now.Sub(sub.started) < s.cfg.FirstContentDelay || !c.now.Before(d.Expiration) {
+		if d.Created.Before(win.start) || !sub.sees(d.Created) || c.now.Sub(sub.since) < s.cfg.FirstContentDelay || !c.now.Before(d.Expiration) {
 			continue
 		}
 		deliveries := 1

@@ -197,8 +197,10 @@ func (q *quotas) take(key string, now time.Time) bool {
 		b = &bucket{tokens: limit, last: now}
 		q.buckets[key] = b
 	}
-	b.tokens = min(limit, b.tokens+now.Sub(b.last).Minutes()*limit)
-	b.last = now
+	if now.After(b.last) {
+		b.tokens = min(limit, b.tokens+now.Sub(b.last).Minutes()*limit)
+		b.last = now
+	}
 	if b.tokens < 1 {
 		return false
 	}

@@ -482,6 +482,23 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
+func TestWebhookStatus(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		hook webhook
+		want string
+	}{
+		{webhook{}, "enabled"},
+		{webhook{Expiration: testOrigin.Add(time.Second)}, "enabled"},
+		{webhook{Expiration: testOrigin}, "expired"},
+		{webhook{Disabled: true, Expiration: testOrigin}, "disabled"},
+	} {
+		if got := c.hook.status(testOrigin); got != c.want {
+			t.Errorf("%+v is %s, want %s", c.hook, got, c.want)
+		}
+	}
+}
+
 // hook is a receiver of webhooks.
 type hook struct {
 	url    string

@@ -163,7 +163,11 @@ func (c *graphCall) deltaRound(kind string) (cursor, error) {
 		token = q.Get("$deltatoken")
 	}
 	if token == "" {
-		return cursor{Kind: kind, At: c.now.Unix(), Select: q.Get("$select")}, nil
+		cur := cursor{Kind: kind, At: c.now.Unix(), Select: q.Get("$select")}
+		if cur.Select != "" && strings.Contains(q.Get("$expand"), "members") {
+			cur.Select += ",members"
+		}
+		return cur, nil
 	}
 	restart := base(c.r) + c.r.URL.Path
 	text, err := base64.RawURLEncoding.DecodeString(token)

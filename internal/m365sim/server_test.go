@@ -222,6 +222,7 @@ func TestHostile(t *testing.T) {
 		"graph":       r.get(r.s.URL() + "/v1.0/secrets"),
 		"bad faults":  r.do(http.MethodPost, r.s.URL()+"/_sim/faults", "application/json", `[{"name":"meteor","rate":1}]`),
 		"not a list":  r.do(http.MethodPost, r.s.URL()+"/_sim/faults", "application/json", `{`),
+		"head":        r.do(http.MethodHead, r.root+"/subscriptions/list", "", ""),
 		"delete":      r.do(http.MethodDelete, r.root+"/subscriptions/list", "", ""),
 		"odd tenant":  r.get(r.s.URL() + "/_sim/blobs/%00"),
 		"delta token": r.get(r.s.URL() + "/v1.0/users/delta?$deltatoken=%ff"),

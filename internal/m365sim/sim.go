@@ -318,6 +318,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Request URL Too Long", http.StatusRequestURITooLong)
 		return
 	}
+	if r.Method == http.MethodHead { // the services know GET and POST; a HEAD would count as a download
+		w.Header().Set("Allow", "GET, POST")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/"):
@@ -327,6 +332,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/_sim/"):
 		s.control.ServeHTTP(w, r)
 	default:
+		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
+			s.books.improper("access token sent to the sign-in endpoint")
+		}
 		s.signIn.ServeHTTP(w, r)
 	}
 }

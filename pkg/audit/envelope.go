@@ -47,44 +47,62 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	if err := d.ObjBytes(e.member); err != nil {
 		return Envelope{RecordType: -1, UserType: -1}, ErrNotRecord
 	}
-	// Skip answers io.EOF itself, unwrapped, only where nothing but white space is left.
-	if err := d.Skip(); !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if !atEnd(d) {
 		return Envelope{RecordType: -1, UserType: -1}, ErrNotRecord
 	}
 	return e, nil
 }
 
+// atEnd reports whether nothing but white space is left. Skip answers io.EOF itself, unwrapped, only there.
+func atEnd(d *jx.Decoder) bool {
+	err := d.Skip()
+	return errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 func (e *Envelope) member(d *jx.Decoder, key []byte) error {
-	var text *string
-	switch string(key) {
-	case "Id":
-		text = &e.ID
-	case "CreationTime":
-		text = &e.CreationTime
-	case "Operation":
-		text = &e.Operation
-	case "Workload":
-		text = &e.Workload
-	case "UserId":
-		text = &e.UserID
-	case "OrganizationId":
-		text = &e.OrganizationID
-	case "AlertId":
-		text = &e.AlertID
-	case "IncidentId":
-		text = &e.IncidentID
-	case "InvestigationId":
-		text = &e.InvestigationID
-	case "RecordType":
-		return integer(d, &e.RecordType)
-	case "UserType":
-		return integer(d, &e.UserType)
+	text, number := e.field(key)
+	switch {
+	case text != nil:
+		s, err := scalar(d)
+		*text = s
+		return err
+	case number != nil:
+		s, err := scalar(d)
+		*number = integer(s)
+		return err
 	default:
 		return d.Skip()
 	}
-	s, err := scalar(d)
-	*text = s
-	return err
+}
+
+// field is where a member belongs: one of the two, or neither.
+func (e *Envelope) field(key []byte) (text *string, number *int) {
+	switch string(key) {
+	case "Id":
+		return &e.ID, nil
+	case "CreationTime":
+		return &e.CreationTime, nil
+	case "Operation":
+		return &e.Operation, nil
+	case "Workload":
+		return &e.Workload, nil
+	case "UserId":
+		return &e.UserID, nil
+	case "OrganizationId":
+		return &e.OrganizationID, nil
+	case "AlertId":
+		return &e.AlertID, nil
+	case "IncidentId":
+		return &e.IncidentID, nil
+	case "InvestigationId":
+		return &e.InvestigationID, nil
+	case "RecordType":
+		return nil, &e.RecordType
+	case "UserType":
+		return nil, &e.UserType
+	default:
+		return nil, nil
+	}
 }
 
 // scalar reads a string's content, or the text of a number or boolean; anything else is skipped and gives "".
@@ -103,16 +121,12 @@ func scalar(d *jx.Decoder) (string, error) {
 	}
 }
 
-func integer(d *jx.Decoder, into *int) error {
-	s, err := scalar(d)
-	if err != nil {
-		return err
-	}
-	*into = -1
+// integer is -1 for what is no integer.
+func integer(s string) int {
 	if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil {
-		*into = n
+		return n
 	}
-	return nil
+	return -1
 }
 
 // Key is the record key of design section 3: tenant, a colon, and the first of AlertId, IncidentId and InvestigationId; the

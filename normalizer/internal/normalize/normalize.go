@@ -136,16 +136,13 @@ func (h *Handler) read(in *kafkatx.Record) (r reading, refusal *mapping.Refusal)
 	if r.Record, err = wire.ParseRaw(*in); err != nil {
 		return refuse(wire.ReasonNoProvenance, err.Error())
 	}
-	env, err := audit.ParseEnvelope(r.Raw)
-	r.workload = wire.WorkloadOf(env.RecordType, env.Workload, r.Domain, 0)
+	env, digest, err := h.digester.Read(r.Raw)
+	r.digest, r.id, r.workload = digest, env.ID, wire.WorkloadOf(env.RecordType, env.Workload, r.Domain, 0)
 	if err != nil {
 		return refuse(wire.ReasonInvalidJSON, err.Error())
 	}
-	if r.id = env.ID; r.id == "" {
+	if r.id == "" {
 		return refuse(wire.ReasonNoID, "the record has no Id")
-	}
-	if r.digest, err = h.digester.Sum(r.Raw); err != nil {
-		return refuse(wire.ReasonInvalidJSON, err.Error())
 	}
 	return r, nil
 }

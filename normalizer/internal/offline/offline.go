@@ -67,11 +67,7 @@ func (r *Run) Map(ctx context.Context, name string, in io.Reader) error {
 }
 
 func (r *Run) record(name string, at place, raw []byte) error {
-	env, err := audit.ParseEnvelope(raw)
-	if err != nil {
-		return r.report(name, at, string(wire.ReasonInvalidJSON)+": "+err.Error())
-	}
-	digest, err := r.digester.Sum(raw)
+	env, digest, err := r.digester.Read(raw)
 	if err != nil {
 		return r.report(name, at, string(wire.ReasonInvalidJSON)+": "+err.Error())
 	}

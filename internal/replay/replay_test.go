@@ -24,8 +24,7 @@ var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 // cluster is a Source in memory: topic → partition → records.
 type cluster struct {
 	topics map[string][][]kafkatx.Record
-	read   map[string]bool // partitions that were asked for
-	fail   error           // of ReadRange, at the second record
+	fail   error // of ReadRange, at the second record
 }
 
 func (c *cluster) Partitions(_ context.Context, topic string) (int, error) {
@@ -81,7 +80,8 @@ func newCluster() *cluster {
 		parts[p] = append(parts[p], kafkatx.Record{
 			Topic: "m365.enriched.entra.v1", Partition: p, Offset: int64(len(parts[p])), Time: at.Add(10 * time.Minute), Key: []byte(user), Value: fmt.Appendf(nil, `{"n":%d}`, i),
 			Headers: []kafkatx.Header{
-				{Key: wire.HeaderTime, Value: []byte(event.Format("2006-01-02T15:04:05.000Z"))}, {Key: wire.HeaderTenant, Value: []byte(tenant)},
+				{Key: wire.HeaderTime, Value: []byte(event.Format("2006-01-02T15:04:05.000Z"))},
+				{Key: wire.HeaderTenant, Value: []byte(tenant)},
 				{Key: wire.HeaderSubject, Value: fmt.Appendf(nil, "Op%d", i%2)},
 			},
 		})

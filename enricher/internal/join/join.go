@@ -103,14 +103,14 @@ func (j *Joiner) add(from int, at place) {
 	if at.empty {
 		from++ // the comma in front of the first member
 	}
-	j.pieces = append(j.pieces, piece{at: at.end, from: from, to: len(j.added)})
+	j.pieces = append(j.pieces, piece{at: at.at, from: from, to: len(j.added)})
 }
 
 // closeEntries puts the collected enrichments into the event's own list, or adds the list.
 func (j *Joiner) closeEntries() {
 	at, from := j.view.enrichments, len(j.added)
 	switch {
-	case at.found && at.end < 0:
+	case at.found && at.at < 0:
 		// The event has something else of that name. It stays; the joins are in their attributes.
 	case at.found:
 		j.added = append(j.added, j.entries...)

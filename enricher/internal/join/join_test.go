@@ -137,20 +137,25 @@ func checkContains(t testing.TB, original, got []byte) {
 	if !utf8.Valid(got) || !json.Valid(got) {
 		t.Fatalf("no valid JSON: %q", got)
 	}
-	rest := got // every byte of the original occurs in the result, in order
-	for i, c := range original {
-		at := bytes.IndexByte(rest, c)
-		if at < 0 {
-			t.Fatalf("byte %d of the event is gone", i)
-		}
-		rest = rest[at+1:]
-	}
+	checkBytes(t, original, got)
 	var before, after any
 	if err := errors.Join(json.Unmarshal(original, &before), json.Unmarshal(got, &after)); err != nil {
 		t.Fatal(err)
 	}
 	if path, ok := contains("", before, after); !ok {
 		t.Fatalf("%s was altered:\n%s\n%s", path, original, got)
+	}
+}
+
+// checkBytes fails unless every byte of the original occurs in the result, in order.
+func checkBytes(t testing.TB, original, got []byte) {
+	t.Helper()
+	for i, c := range original {
+		at := bytes.IndexByte(got, c)
+		if at < 0 {
+			t.Fatalf("byte %d of the event is gone", i)
+		}
+		got = got[at+1:]
 	}
 }
 
@@ -458,6 +463,7 @@ func FuzzJoin(f *testing.F) {
 		if !utf8.Valid(out) || json.Valid(event) && !json.Valid(out) {
 			t.Fatalf("no valid JSON: %q", out)
 		}
+		checkBytes(t, event, out)
 		j := NewJoiner()
 		_, _, _ = j.Join(nil, []byte(hostile[3]), tenant, lookups)
 		again, reportAgain, _ := j.Join(nil, event, tenant, lookups)

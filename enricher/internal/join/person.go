@@ -33,7 +33,8 @@ func (j *Joiner) person(p *person, outcome *Outcome) {
 
 // mayBeUser is false for the names of systems and services, so that they do not count as missing users.
 func mayBeUser(p *person) bool {
-	return bytes.IndexByte(p.name.text, '@') > 0 || len(p.email.text) > 0
+	at := bytes.IndexByte(p.name.text, '@')
+	return at > 0 && bytes.IndexByte(p.name.text[at:], '.') > 0 || len(p.email.text) > 0
 }
 
 // find prefers the object id; a name can be given to another user after the first one is gone. An id that the directory does not

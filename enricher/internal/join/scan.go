@@ -15,10 +15,10 @@ var ErrNotEvent = errors.New("not an OCSF event")
 // maxAccess bounds how many members of an access list are looked at.
 const maxAccess = 64
 
-// place is an object or array of the event to which members may be added.
+// place is where something can be added to an object or array of the event.
 type place struct {
 	found bool
-	end   int  // offset of the closing brace or bracket
+	at    int  // offset behind which the event goes on after the addition; negative = it must not be added to
 	empty bool // nothing is in it yet
 }
 
@@ -59,10 +59,10 @@ type view struct {
 	access      []literal
 }
 
-// scanner reads views. Its decoders are reused, one for each level of nesting that is looked into.
+// scanner reads views.
 type scanner struct {
-	levels [4]jx.Decoder
-	view   view
+	decoder jx.Decoder
+	view    view
 }
 
 // scan reads an event in one pass, which also checks that it is valid JSON. Of a repeated member the last one counts.
@@ -73,7 +73,7 @@ func (s *scanner) scan(event []byte) (*view, error) {
 	if !utf8.Valid(event) {
 		return nil, ErrNotEvent
 	}
-	d := &s.levels[0]
+	d := &s.decoder
 	d.ResetBytes(event)
 	if d.Next() != jx.Object {
 		return nil, ErrNotEvent
@@ -89,7 +89,7 @@ func (s *scanner) scan(event []byte) (*view, error) {
 	for event[end] != '}' {
 		end-- // white space behind the object
 	}
-	v.whole = place{found: true, end: end}
+	v.whole = place{found: true, at: end}
 	return v, nil
 }
 
@@ -100,43 +100,35 @@ func (s *scanner) member(d *jx.Decoder, key []byte) error {
 		v.class = d.Next() == jx.Number
 	case "metadata":
 		v.tenant = literal{}
-		return s.object(1, d, nil, func(d *jx.Decoder, key []byte) error {
-			if string(key) == "tenant_uid" {
-				return text(d, &v.tenant)
-			}
-			return d.Skip()
-		})
+		return object(d, s.metadataMember)
 	case "actor":
 		v.actor, v.appUID = person{path: v.actor.path}, literal{}
-		return s.object(1, d, nil, s.actorMember)
+		return object(d, s.actorMember)
 	case "user":
-		return s.person(1, d, &v.target)
+		return s.person(d, &v.target)
 	case "entity":
 		v.entity = person{path: v.entity.path}
-		return s.object(1, d, nil, func(d *jx.Decoder, key []byte) error {
-			if string(key) == "user" {
-				return s.person(2, d, &v.entity)
-			}
-			return d.Skip()
-		})
+		return object(d, s.entityMember)
 	case "src_endpoint":
 		v.source = endpoint{}
-		return s.object(1, d, &v.source.place, s.endpointMember)
+		return object(d, s.endpointMember)
 	case "http_request":
 		v.agent = literal{}
-		return s.object(1, d, nil, func(d *jx.Decoder, key []byte) error {
-			if string(key) == "user_agent" {
-				return text(d, &v.agent)
-			}
-			return d.Skip()
-		})
+		return object(d, s.requestMember)
 	case "file":
 		v.file, v.filePath = literal{}, ""
-		return s.object(1, d, nil, s.fileMember)
+		return object(d, s.fileMember)
 	case "access_list":
 		return s.accessList(d)
 	case "enrichments":
-		return s.array(d, &v.enrichments)
+		return s.list(d, &v.enrichments)
+	}
+	return d.Skip()
+}
+
+func (s *scanner) metadataMember(d *jx.Decoder, key []byte) error {
+	if string(key) == "tenant_uid" {
+		return text(d, &s.view.tenant)
 	}
 	return d.Skip()
 }
@@ -144,26 +136,23 @@ func (s *scanner) member(d *jx.Decoder, key []byte) error {
 func (s *scanner) actorMember(d *jx.Decoder, key []byte) error {
 	switch string(key) {
 	case "user":
-		return s.person(2, d, &s.view.actor)
+		return s.person(d, &s.view.actor)
 	case "app_uid":
 		return text(d, &s.view.appUID)
 	}
 	return d.Skip()
 }
 
-func (s *scanner) endpointMember(d *jx.Decoder, key []byte) error {
-	e := &s.view.source
-	switch string(key) {
-	case "ip":
-		return text(d, &e.ip)
-	case "location":
-		e.has.location = true
-	case "autonomous_system":
-		e.has.operator = true
-	case "isp":
-		e.has.isp = true
-	case "type_id", "type":
-		e.has.kind = true
+func (s *scanner) entityMember(d *jx.Decoder, key []byte) error {
+	if string(key) == "user" {
+		return s.person(d, &s.view.entity)
+	}
+	return d.Skip()
+}
+
+func (s *scanner) requestMember(d *jx.Decoder, key []byte) error {
+	if string(key) == "user_agent" {
+		return text(d, &s.view.agent)
 	}
 	return d.Skip()
 }
@@ -177,30 +166,57 @@ func (s *scanner) fileMember(d *jx.Decoder, key []byte) error {
 			return text(d, &v.file)
 		}
 	case "url":
-		return s.object(2, d, nil, func(d *jx.Decoder, key []byte) error {
-			if string(key) == "url_string" {
-				v.filePath = "file.url.url_string"
-				return text(d, &v.file)
-			}
-			return d.Skip()
-		})
+		return object(d, s.urlMember)
 	}
 	return d.Skip()
 }
 
-func (s *scanner) person(level int, d *jx.Decoder, p *person) error {
+func (s *scanner) urlMember(d *jx.Decoder, key []byte) error {
+	if string(key) == "url_string" {
+		s.view.filePath = "file.url.url_string"
+		return text(d, &s.view.file)
+	}
+	return d.Skip()
+}
+
+func (s *scanner) endpointMember(d *jx.Decoder, key []byte) error {
+	e := &s.view.source
+	raw, err := s.behind(d, &e.place)
+	if err != nil {
+		return err
+	}
+	switch string(key) {
+	case "ip":
+		e.ip, err = literalOf(raw)
+	case "location":
+		e.has.location = true
+	case "autonomous_system":
+		e.has.operator = true
+	case "isp":
+		e.has.isp = true
+	case "type_id", "type":
+		e.has.kind = true
+	}
+	return err
+}
+
+func (s *scanner) person(d *jx.Decoder, p *person) error {
 	*p = person{path: p.path}
-	return s.object(level, d, &p.place, func(d *jx.Decoder, key []byte) error {
+	return object(d, func(d *jx.Decoder, key []byte) error {
+		raw, err := s.behind(d, &p.place)
+		if err != nil {
+			return err
+		}
 		switch string(key) {
 		case "name":
-			return text(d, &p.name)
+			p.name, err = literalOf(raw)
 		case "email_addr":
-			return text(d, &p.email)
+			p.email, err = literalOf(raw)
 		case "domain":
-			return text(d, &p.domain)
+			p.domain, err = literalOf(raw)
 		case "uid":
 			p.has.uid = true
-			return text(d, &p.uid)
+			p.uid, err = literalOf(raw)
 		case "display_name":
 			p.has.displayName = true
 		case "account":
@@ -210,52 +226,41 @@ func (s *scanner) person(level int, d *jx.Decoder, p *person) error {
 		case "groups":
 			p.has.groups = true
 		}
-		return d.Skip()
+		return err
 	})
 }
 
-// object reads the members of an object and notes where it ends; anything but an object is skipped.
-func (s *scanner) object(level int, d *jx.Decoder, at *place, member func(*jx.Decoder, []byte) error) error {
+// behind reads a member's value as it is written; the place is now behind it.
+func (s *scanner) behind(d *jx.Decoder, at *place) (jx.Raw, error) {
+	raw, err := d.Raw()
+	if err == nil {
+		*at = place{found: true, at: offset(s.view.event, raw) + len(raw)}
+	}
+	return raw, err
+}
+
+// object reads the members of an object; anything but an object is skipped.
+func object(d *jx.Decoder, member func(*jx.Decoder, []byte) error) error {
 	if d.Next() != jx.Object {
 		return d.Skip()
 	}
-	raw, err := d.Raw()
-	if err != nil {
-		return err
-	}
-	inner := &s.levels[level]
-	inner.ResetBytes(raw)
-	empty := true
-	err = inner.ObjBytes(func(d *jx.Decoder, key []byte) error {
-		empty = false
-		return member(d, key)
-	})
-	if at != nil {
-		*at = place{found: true, end: offset(s.view.event, raw) + len(raw) - 1, empty: empty}
-	}
-	return err
+	return d.ObjBytes(member)
 }
 
-func (s *scanner) array(d *jx.Decoder, at *place) error {
-	*at = place{}
-	if d.Next() != jx.Array {
-		// Nothing can be added to it, and a second member of that name would hide it.
-		at.found, at.end = true, -1
-		return d.Skip()
-	}
+// list notes where something can be added to an array. Nothing can be added to anything else, and a second member of that name would
+// hide it.
+func (s *scanner) list(d *jx.Decoder, at *place) error {
+	kind := d.Next()
 	raw, err := d.Raw()
 	if err != nil {
 		return err
 	}
-	inner := &s.levels[1]
-	inner.ResetBytes(raw)
-	empty := true
-	err = inner.Arr(func(d *jx.Decoder) error {
-		empty = false
-		return d.Skip()
-	})
-	*at = place{found: true, end: offset(s.view.event, raw) + len(raw) - 1, empty: empty}
-	return err
+	*at = place{found: true, at: -1}
+	if kind == jx.Array {
+		at.at = offset(s.view.event, raw) + len(raw) - 1
+		at.empty = len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
+	}
+	return nil
 }
 
 func (s *scanner) accessList(d *jx.Decoder) error {
@@ -277,19 +282,26 @@ func (s *scanner) accessList(d *jx.Decoder) error {
 
 // text reads a string; anything else is skipped and leaves nothing.
 func text(d *jx.Decoder, into *literal) error {
-	*into = literal{}
-	if d.Next() != jx.String {
-		return d.Skip()
-	}
 	raw, err := d.Raw()
 	if err != nil {
 		return err
 	}
-	*into = literal{raw: raw, text: raw[1 : len(raw)-1]}
-	if bytes.IndexByte(raw, '\\') >= 0 {
-		into.text, err = jx.DecodeBytes(raw).StrBytes()
-	}
+	*into, err = literalOf(raw)
 	return err
+}
+
+// literalOf takes a JSON value as a string; anything else is none.
+func literalOf(raw jx.Raw) (literal, error) {
+	if raw[0] != '"' {
+		return literal{}, nil
+	}
+	l := literal{raw: raw, text: raw[1 : len(raw)-1]}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return l, nil
+	}
+	var err error
+	l.text, err = jx.DecodeBytes(raw).StrBytes()
+	return l, err
 }
 
 // offset is where part, a slice that the decoder cut from whole, begins. Both end at the same byte of memory.

@@ -67,6 +67,7 @@ var systems = [...]struct {
 	{"iPhone OS", "iOS", Mobile, true},
 	{"iPhone", "iOS", Mobile, false},
 	{"Outlook-iOS", "iOS", Mobile, false},
+	{"Outlook-Android", "Android", Mobile, false},
 	{"Android", "Android", Mobile, true},
 	{"Mac OS X", "macOS", Desktop, true},
 	{"Macintosh", "macOS", Desktop, false},

@@ -28,6 +28,7 @@ func TestParse(t *testing.T) {
 		{windows + webkit + "Teams/1.6.00 Chrome/91.0 Electron/13.6 Safari/537.36", Agent{Client: "Microsoft Teams", Version: "1.6.00", System: "Windows", SystemVersion: "10", Device: Desktop, Native: true}},
 		{"Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.17126; Pro)", Agent{Client: "Outlook", Version: "16.0.17126", System: "Windows", SystemVersion: "10", Device: Desktop, Native: true}},
 		{"Outlook-iOS/2.0", Agent{Client: "Outlook Mobile", Version: "2.0", System: "iOS", Device: Mobile, Native: true}},
+		{"Outlook-Android/2.0", Agent{Client: "Outlook Mobile", Version: "2.0", System: "Android", Device: Mobile, Native: true}},
 		{"Client=POP3/IMAP4;Protocol=POP3", Agent{Client: "POP3", Native: true}},
 		{"Client=OWA;Action=ViaProxy", Agent{}},
 		{"SkypeSpaces/1.0a$*+", Agent{Client: "Microsoft Teams", Version: "1.0", Native: true}},

@@ -25,7 +25,7 @@ import (
 
 // world is a simulated Microsoft 365, an embedded broker and the configuration of an ingester between them.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	sim    *m365sim.Server
 	broker *broker.Broker
 	cfg    Config
@@ -49,7 +49,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func newWorld(t *testing.T, records int, change func(*m365sim.Config)) *world {
+func newWorld(t testing.TB, records int, change func(*m365sim.Config)) *world {
 	t.Helper()
 	sc := m365sim.Config{
 		Tenants: []tenant.Config{{Seed: 7, Records: records, LiveRate: -1, ExpireAfter: 9 * 24 * time.Hour}},

@@ -1,0 +1,152 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace/ingester/internal/checkpoint"
+	"millrace/pkg/audit"
+	"millrace/pkg/kafkatx"
+	"millrace/pkg/wire"
+)
+
+const testTenant = audit.TenantID("11111111-2222-3333-4444-555555555555")
+
+func testOwner(t *testing.T, change func(*Config)) *owner {
+	t.Helper()
+	cfg := Config{Names: wire.Names{Prefix: "m365"}, Partitions: 3, Control: 2, SpoolDir: t.TempDir()}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOwner(s, s.Number(testTenant))
+	t.Cleanup(o.Close)
+	return o
+}
+
+// blobUnit is a fetched blob of some records, as a fetch makes it.
+func blobUnit(t *testing.T, o *owner, id string, body string) *unit {
+	t.Helper()
+	st := &stream{o: o, id: string(testTenant) + "/general", open: make(map[checkpoint.Hash]*blob)}
+	b := &blob{Blob: audit.Blob{Tenant: testTenant, ContentType: audit.General, ContentID: id, Created: time.Now(), Expiration: time.Now().Add(7 * 24 * time.Hour)}}
+	b.hash, b.fetched = checkpoint.HashOf(id), time.Now()
+	sp := newSpool(o.s.cfg.SpoolDir)
+	if _, err := sp.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	b.bytes, b.sha = sp.size, sp.sha()
+	if err := o.s.memory.Acquire(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	b.held = 1
+	u, err := st.finish(b, sp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func keys(recs []kafkatx.Record) []string {
+	var out []string
+	for _, r := range recs {
+		out = append(out, wire.Header(r, wire.HeaderID))
+	}
+	return out
+}
+
+// TestRedoAfterAbort: what was in an aborted transaction is offered again, the same, and only a committed one counts.
+func TestRedoAfterAbort(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1, spoolMemory} { // in memory, through a file
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			o := testOwner(t, nil)
+			pad := fmt.Sprintf(`{"Id":"p","Pad":"%0*d"}`, size, 0)
+			u := blobUnit(t, o, "a", `[{"Id":"1"},{"Id":"2"},`+pad+`]`)
+			o.mu.Lock()
+			o.offer(u)
+			o.mu.Unlock()
+			var want []string
+			for try := range 3 {
+				res, err := o.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := keys(res.Outputs)
+				if want == nil {
+					want = got
+				}
+				if diff := cmp.Diff(got, want); diff != "" || len(got) != 3 {
+					t.Fatalf("try %d: %v\n%s", try, got, diff)
+				}
+				if follow := res.Follow([]int64{7, 8, 9}); len(follow) != 1 || follow[0].Topic != "m365.ledger.v1" {
+					t.Fatalf("follow %v", follow)
+				}
+				if o.book.Done(u.stream, u.blob.hash) {
+					t.Fatal("done before the commit")
+				}
+				if try < 2 {
+					res.Change.Discard()
+					continue
+				}
+				res.Change.Merge()
+			}
+			if !o.book.Done(u.stream, checkpoint.HashOf("a")) || u.blob.held != 0 || len(o.ready) != 0 {
+				t.Error("not done, or not let go, after the commit")
+			}
+		})
+	}
+}
+
+func TestGroupCommit(t *testing.T) {
+	t.Parallel()
+	o := testOwner(t, func(c *Config) { c.CommitBytes = 5000; c.CommitWait = time.Hour })
+	o.mu.Lock()
+	o.flying = 1 // more is coming
+	o.offer(blobUnit(t, o, "a", `[{"Id":"1"}]`))
+	o.mu.Unlock()
+	if _, _, due := o.take(); due {
+		t.Error("a busy number commits one small blob at once")
+	}
+	o.mu.Lock()
+	o.offer(blobUnit(t, o, "b", `[{"Id":"2"},{"Id":"3"},{"Id":"4"}]`))
+	o.offer(blobUnit(t, o, "c", `[{"Id":"5"}]`))
+	o.mu.Unlock()
+	if _, units, due := o.take(); !due || len(units) != 1 {
+		t.Errorf("%d units, due %v: want what fits into the bound", len(units), due)
+	}
+	o.mu.Lock()
+	o.flying = 0
+	o.mu.Unlock()
+	if _, units, due := o.take(); !due || len(units) != 1 {
+		t.Errorf("%d units, due %v: a quiet number commits at once", len(units), due)
+	}
+}
+
+func TestNextEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	o := testOwner(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := o.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestRetryWait(t *testing.T) {
+	t.Parallel()
+	o := testOwner(t, func(c *Config) { c.RetryWait = time.Second })
+	for fails, most := range map[int]time.Duration{1: time.Second, 3: 4 * time.Second, 50: 100 * time.Second} {
+		if got := o.s.retryWait(errors.New("x"), fails); got > most || got < most/2 {
+			t.Errorf("after %d failures: %s, want up to %s", fails, got, most)
+		}
+	}
+}

@@ -94,7 +94,7 @@ func (s *status) failed(err error, now time.Time) {
 // needsOperator reports whether waiting does not mend an error.
 func needsOperator(err error) bool {
 	if auth, ok := errors.AsType[*msauth.AuthError](err); ok {
-		return auth.Code != "" || auth.Status >= 400 && auth.Status < 500 && auth.Status != 429 || auth.Status == 0 && auth.Unwrap() != nil
+		return auth.Code != "" || auth.Unwrap() != nil // a refusal without a code is a gateway's, and passes
 	}
 	switch m365.ClassOf(err) {
 	case m365.ClassPermission, m365.ClassTenant, m365.ClassAuditOff, m365.ClassConfig, m365.ClassAuth:

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"millrace/ingester/internal/plan"
 	"millrace/pkg/audit"
 	"millrace/pkg/m365"
+	"millrace/pkg/msauth"
 )
 
 // stream is one source of one tenant as its owner runs it. The owner's lock guards everything that changes.
@@ -237,8 +239,9 @@ func (st *stream) durable(committing map[checkpoint.Hash]bool) checkpoint.State 
 
 // retryWait is how long to wait after so many failures in a row.
 func (s *Sources) retryWait(err error, fails int) time.Duration {
-	if needsOperator(err) {
-		return s.cfg.RefusedWait
+	_, signIn := errors.AsType[*msauth.AuthError](err)
+	if needsOperator(err) && !signIn && m365.ClassOf(err) != m365.ClassAuth {
+		return s.cfg.RefusedWait // asking more often mends nothing; a credential may be replaced at any moment
 	}
 	base := s.cfg.RetryWait
 	if m365.ClassOf(err) == m365.ClassThrottled {

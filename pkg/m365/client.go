@@ -180,7 +180,7 @@ func (c *Client) Fetch(ctx context.Context, b audit.Blob, w io.Writer) (int64, e
 	u.RawQuery = c.publish(u.RawQuery)
 	ctx, cancel := context.WithTimeout(ctx, blobTimeout)
 	defer cancel()
-	resp, err := c.c.do(ctx, request{op: op, method: http.MethodGet, url: u.String()})
+	resp, err := c.c.do(ctx, request{op: op, method: http.MethodGet, url: u.String()}) //nolint:bodyclose // copyBody closes it
 	if err != nil {
 		return 0, err
 	}
@@ -237,7 +237,7 @@ func (c *Client) pages(ctx context.Context, op, address string, page func(body [
 func (c *Client) page(ctx context.Context, op, address string) (body []byte, next string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.c.do(ctx, request{op: op, method: http.MethodGet, url: address})
+	resp, err := c.c.do(ctx, request{op: op, method: http.MethodGet, url: address}) //nolint:bodyclose // readBody closes it
 	if err != nil {
 		return nil, "", err
 	}
@@ -258,7 +258,7 @@ func (c *Client) getJSON(ctx context.Context, r request, into any) error {
 func (c *caller) getJSON(ctx context.Context, r request, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.do(ctx, r)
+	resp, err := c.do(ctx, r) //nolint:bodyclose // readBody closes it
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (c *caller) getJSON(ctx context.Context, r request, into any) error {
 func (c *Client) discard(ctx context.Context, r request) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.c.do(ctx, r)
+	resp, err := c.c.do(ctx, r) //nolint:bodyclose // copyBody closes it
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -163,7 +164,7 @@ func worthRetrying(err error) bool {
 
 // readError reads the body of a failed answer within its bound and replaces it by nothing.
 func readError(resp *http.Response) []byte {
-	var r io.Reader = io.LimitReader(resp.Body, maxErrorBody)
+	r := io.LimitReader(resp.Body, maxErrorBody)
 	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
 		if z, err := gzip.NewReader(r); err == nil {
 			r = z
@@ -222,9 +223,7 @@ func (c *caller) attempt(ctx context.Context, r request, token string) (*http.Re
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.op, err)
 	}
-	for k, v := range r.header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, r.header)
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}

@@ -245,17 +245,14 @@ func (s *Source) check(token, audience string) ([]string, error) {
 	if len(parts) != 3 {
 		return nil, nil
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return nil, nil //nolint:nilerr // an opaque token is legal; the audience decides
-	}
+	payload, decodeErr := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	var claims struct {
 		Aud   any      `json:"aud"`
 		Tid   string   `json:"tid"`
 		Roles []string `json:"roles"`
 	}
-	if json.Unmarshal(payload, &claims) != nil {
-		return nil, nil
+	if decodeErr != nil || json.Unmarshal(payload, &claims) != nil {
+		return nil, nil //nolint:nilerr // an opaque token is legal; the audience decides
 	}
 	if aud, ok := claims.Aud.(string); ok && aud != "" && strings.HasPrefix(aud, "https://") && strings.TrimRight(aud, "/") != audience {
 		return nil, &AuthError{Remedy: "the token is for another audience than " + audience + ": check the cloud of the tenant"}

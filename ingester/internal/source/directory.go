@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -139,10 +140,7 @@ func (d *directory) kind(ctx context.Context, kind, link, first string, object f
 		}
 		n += len(p.Value)
 		if p.Delta != "" {
-			links := map[string]string{}
-			for k, v := range d.links {
-				links[k] = v
-			}
+			links := maps.Clone(d.links)
 			links[kind] = p.Delta
 			if err := d.stageLinks(u, links); err != nil {
 				return n, err

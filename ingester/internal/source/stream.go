@@ -248,6 +248,6 @@ func (s *Sources) retryWait(err error, fails int) time.Duration {
 		base *= 10
 	}
 	wait := min(base<<min(max(fails-1, 0), 10), 100*s.cfg.RetryWait)
-	wait = wait/2 + rand.N(wait/2+1)
+	wait = wait/2 + rand.N(wait/2+1) //nolint:gosec // G404: spreads retries, keeps no secret
 	return max(wait, retryAfter(err))
 }

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"millrace/internal/m365sim"
 	"millrace/internal/m365sim/tenant"
+	"millrace/internal/testkit"
 )
 
 const root = ".."
@@ -37,22 +39,6 @@ func loadCompose(t *testing.T) *types.Project {
 		t.Fatalf("docker-compose.yml: %v", err)
 	}
 	return project
-}
-
-// buildAll builds the commands of the images once and returns the folder.
-func buildAll(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	for _, main := range mains {
-		args = append(args, "millrace/"+main)
-	}
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return dir
 }
 
 func TestComposeServices(t *testing.T) {
@@ -119,7 +105,7 @@ func TestDockerfileTargets(t *testing.T) {
 // configuration, without asking anybody; of the simulator's, -help does so after all other flags were read.
 func TestCommandLinesAreAccepted(t *testing.T) {
 	t.Parallel()
-	bin := buildAll(t)
+	bin := testkit.Build(t, root, slices.Collect(maps.Values(mains))...)
 	project := loadCompose(t)
 	for name := range mains {
 		service := project.Services[name]

@@ -159,7 +159,12 @@ func (s *Set) verdict(e audit.Entry, fetched int64) Verdict {
 }
 
 // behindFloor is the stamp before which no record can meet an entry any more.
-func (s *Set) behindFloor() uint16 { return s.stamp(s.floor - s.horizon) }
+func (s *Set) behindFloor() uint16 {
+	if s.floor == 0 {
+		return 0
+	}
+	return s.stamp(s.floor - s.horizon)
+}
 
 // room makes sure that a shard can take n more entries. When it must be rebuilt for that, it drops what lies behind the floor.
 func (s *Set) room(at, n int) error {

@@ -376,3 +376,52 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e6, "ns/entry")
 }
+
+// TestAnOutageDoesNotAgeTheBacklog is a normalizer that was down for six days: a quiet topic is read to its end at once, while a busy
+// one goes on delivering old records. Their repeats are found, and when the backlog is done the room of what is past is used again.
+func TestAnOutageDoesNotAgeTheBacklog(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, seen.DefaultHorizon)
+	old := make([]audit.Entry, 5000)
+	b := begin(t, s)
+	for i := range old {
+		old[i] = audit.Entry{ID: rand.Uint64(), Content: uint64(i)}
+		if err := b.Add(old[i], start, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Merge()
+	backlog, now := start.Add(14*24*time.Hour), start.Add(20*24*time.Hour)
+	fill := func(b *seen.Batch, at time.Time) {
+		for range 500 {
+			e := audit.Entry{ID: rand.Uint64(), Content: 1}
+			b.Look(e, at)
+			if err := b.Add(e, at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 60 {
+		b := begin(t, s)
+		fill(b, now)
+		fill(b, backlog)
+		b.Merge()
+	}
+	b = begin(t, s)
+	for _, e := range old {
+		if got := b.Look(e, backlog); got != seen.Repeat {
+			t.Fatalf("a repeat from the backlog: got %d", got)
+		}
+	}
+	b.Discard()
+	before := s.Len()
+	for range 60 {
+		b := begin(t, s)
+		fill(b, now)
+		fill(b, now)
+		b.Merge()
+	}
+	if grown := s.Len() - before; grown > 60*1000-4000 {
+		t.Errorf("grown by %d: the %d old entries still take room", grown, len(old))
+	}
+}

@@ -209,10 +209,10 @@ func Check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) err
 		return err
 	}
 	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageEnricher), false)
-	switch {
-	case err != nil && cfg.Kafka.Topics.Create:
-		return say("topics: not all as configured; missing ones are created at the start (%v)", err)
-	case err != nil:
+	if missing, ok := errors.AsType[*kafkatx.MissingTopicsError](err); ok && cfg.Kafka.Topics.Create {
+		return say("topics: created at the start: %s", strings.Join(missing.Topics, ", "))
+	}
+	if err != nil {
 		return fmt.Errorf("topics: %w", err)
 	}
 	for _, d := range differences {

@@ -448,6 +448,33 @@ func TestAbortAfterProduce(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	p := embedded(t)
+	check := func(args ...string) (code int, out string) {
+		var stdout, stderr bytes.Buffer
+		args = append([]string{"-check", "-set", "kafka.brokers=" + p.cfg.Kafka.Brokers[0], "-set", "kafka.prefix=test", "-set", "kafka.partitions=3", "-set", "kafka.control_partitions=2"}, args...)
+		code = service.Run(t.Context(), Program(), args, nil, strings.NewReader(""), &stdout, &stderr)
+		return code, stdout.String() + stderr.String()
+	}
+	if code, out := check(); code != 0 || !strings.Contains(out, "created at the start") {
+		t.Errorf("without topics: exit code %d: %s", code, out)
+	}
+	if code, out := check("-set", "kafka.topics.create=false"); code != 1 || !strings.Contains(out, "test.events") {
+		t.Errorf("without topics and not allowed to create them: exit code %d: %s", code, out)
+	}
+	p.start().stop(t) // makes them
+	if code, out := check(); code != 0 || !strings.Contains(out, "topics: ok") {
+		t.Errorf("with topics: exit code %d: %s", code, out)
+	}
+	if code, out := check("-set", "kafka.partitions=4"); code != 1 || !strings.Contains(out, "counts are for life") {
+		t.Errorf("with another count: exit code %d: %s", code, out)
+	}
+	if code, out := check("-set", "network.location_file=testdata/good.yaml"); code != 1 || !strings.Contains(out, "network.location_file") {
+		t.Errorf("with a file that is no MMDB: exit code %d: %s", code, out)
+	}
+}
+
 func TestUnreachableBroker(t *testing.T) {
 	t.Parallel()
 	cfg := Default()

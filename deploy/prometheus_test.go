@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,7 +30,6 @@ func TestAlerts(t *testing.T) {
 	}
 	operations := readFile(t, filepath.Join(root, "docs", "operations.md"))
 	code := metricSources(t)
-	metric := regexp.MustCompile(`\bmillrace_[a-z_]+`)
 	alerts := rules.Groups[0].Rules
 	for _, rule := range alerts {
 		if !strings.Contains(operations, "\n### "+rule.Alert+"\n") {
@@ -38,7 +38,7 @@ func TestAlerts(t *testing.T) {
 		if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" {
 			t.Errorf("%s: want a severity and a summary", rule.Alert)
 		}
-		for _, name := range metric.FindAllString(rule.Expr, -1) {
+		for _, name := range metricName.FindAllString(rule.Expr, -1) {
 			if !namedIn(code, name) {
 				t.Errorf("%s asks for %s, which no code makes", rule.Alert, name)
 			}
@@ -48,6 +48,42 @@ func TestAlerts(t *testing.T) {
 		t.Errorf("%d headings for %d alerts", headings, len(alerts))
 	}
 }
+
+// TestDashboard sees that every panel has a title and asks only for metrics that the code has.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	var dashboard struct {
+		Panels []struct {
+			Title       string `json:"title"`
+			Description string `json:"description"`
+			Targets     []struct {
+				Expr string `json:"expr"`
+			} `json:"targets"`
+		} `json:"panels"`
+	}
+	if err := json.Unmarshal([]byte(readFile(t, "grafana/millrace.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if len(dashboard.Panels) == 0 {
+		t.Fatal("no panels")
+	}
+	code := metricSources(t)
+	for _, panel := range dashboard.Panels {
+		if panel.Title == "" || panel.Description == "" || len(panel.Targets) == 0 {
+			t.Errorf("panel %q: want a title, a description and a target", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			for _, name := range metricName.FindAllString(target.Expr, -1) {
+				if !namedIn(code, strings.TrimSuffix(name, "_bucket")) {
+					t.Errorf("panel %q asks for %s, which no code makes", panel.Title, name)
+				}
+			}
+		}
+	}
+}
+
+// metricName finds the names of our metrics in an expression.
+var metricName = regexp.MustCompile(`\bmillrace_[a-z_]+`)
 
 // namedIn tells whether code makes a metric: by its whole name, or by the part of it that follows namespace and subsystem.
 func namedIn(code, name string) bool {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// maxTenants is as many tenants as one process may invent.
+const maxTenants = 1000
 
 // stopTime bounds how long a stop waits for requests that are being answered.
 const stopTime = 5 * time.Second
@@ -74,16 +78,19 @@ func serve(ctx context.Context, cfg m365sim.Config, addr string, stdout io.Write
 }
 
 func banner(w io.Writer, s *m365sim.Server, cfg m365sim.Config) error {
+	var tenants strings.Builder
+	for _, t := range s.Tenants() {
+		fmt.Fprintf(&tenants, "  tenant              %s (%s)\n", t.ID(), t.DomainNames()[0])
+	}
 	t := s.Tenants()[0]
 	_, err := fmt.Fprintf(w, `m365sim is ready. What a client needs:
   all three services  %s
   CA to trust         %s
-  tenant              %s (%s)
-  client id           %s
+%s  client id           %s
   client secret       %s
   tenant's clock      week of %d records before %s, %d people
   ledger              %s/_sim/ledger
-`, s.URL(), s.CAFile(), t.ID(), t.DomainNames()[0], cfg.Apps[0].ClientID, cfg.Apps[0].Secret, t.Config().Records, t.Config().Origin.Format(time.RFC3339), len(t.Users()), s.URL())
+`, s.URL(), s.CAFile(), &tenants, cfg.Apps[0].ClientID, cfg.Apps[0].Secret, t.Config().Records, t.Config().Origin.Format(time.RFC3339), len(t.Users()), s.URL())
 	return err
 }
 
@@ -105,6 +112,38 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	fs.StringVar(&app.ClientID, "client-id", m365sim.DefaultClientID, "client `id` of the registered app")
 	fs.StringVar(&app.Secret, "client-secret", m365sim.DefaultClientSecret, "its `secret`")
 	cert := fs.String("certificate", "", "PEM `file` with a certificate that may sign its client assertions")
+	serviceFlags(fs, &cfg)
+	tenants := fs.Int("tenants", 1, "number of tenants; the seeds of the others follow -seed")
+	verbose := fs.Bool("v", false, "log to stderr")
+	if err := fs.Parse(args); err != nil {
+		return cfg, "", err
+	}
+	if fs.NArg() > 0 {
+		return cfg, "", fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if *cert != "" {
+		text, err := os.ReadFile(*cert)
+		if err != nil {
+			return cfg, "", fmt.Errorf("read certificate: %w", err)
+		}
+		app.Certificates = text
+	}
+	if *verbose {
+		cfg.Logger = slog.New(slog.NewJSONHandler(stderr, nil))
+	}
+	if *tenants < 1 || *tenants > maxTenants {
+		return cfg, "", fmt.Errorf("-tenants is %d, want 1 to %d", *tenants, maxTenants)
+	}
+	for range *tenants {
+		cfg.Tenants = append(cfg.Tenants, tc)
+		tc.Seed++
+	}
+	cfg.Apps = []m365sim.App{app}
+	return cfg, *addr, nil
+}
+
+// serviceFlags adds the flags that say how the services behave.
+func serviceFlags(fs *flag.FlagSet, cfg *m365sim.Config) {
 	fs.BoolVar(&cfg.AlwaysSubscribed, "subscribed", false, "start with subscriptions that are a week old, so that the whole week is there")
 	fs.DurationVar(&cfg.Backfill, "backfill", m365sim.DefaultBackfill, "how far before its start a new subscription sees content; -1s for not at all")
 	fs.DurationVar(&cfg.FirstContentDelay, "first-content-delay", 0, "how long a new subscription lists nothing")
@@ -125,25 +164,6 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 		cfg.Faults = append(cfg.Faults, f)
 		return err
 	})
-	verbose := fs.Bool("v", false, "log to stderr")
-	if err := fs.Parse(args); err != nil {
-		return cfg, "", err
-	}
-	if fs.NArg() > 0 {
-		return cfg, "", fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	}
-	if *cert != "" {
-		text, err := os.ReadFile(*cert)
-		if err != nil {
-			return cfg, "", fmt.Errorf("read certificate: %w", err)
-		}
-		app.Certificates = text
-	}
-	if *verbose {
-		cfg.Logger = slog.New(slog.NewJSONHandler(stderr, nil))
-	}
-	cfg.Tenants, cfg.Apps = []tenant.Config{tc}, []m365sim.App{app}
-	return cfg, *addr, nil
 }
 
 // tenantFlags adds the flags that say which tenant it is.

@@ -307,14 +307,25 @@ func (s *Server) signIns(c *graphCall) (any, error) {
 	if convErr != nil || offset < 0 {
 		offset = 0
 	}
-	beta := strings.HasPrefix(c.r.URL.Path, "/beta/")
-	all := graphSignIns(c.tenant, from, to, beta)
-	offset = min(offset, len(all))
-	end := min(offset+c.pageSize(), len(all))
-	out := map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#auditLogs/signIns", "value": all[offset:end]}
-	if end < len(all) {
+	first, beta := offset, strings.HasPrefix(c.r.URL.Path, "/beta/")
+	page, more := []map[string]any{}, false
+	for in := range c.tenant.SignIns(from, to) {
+		if !in.Interactive && !beta {
+			continue // v1.0 lists interactive sign-ins only
+		}
+		if offset > 0 {
+			offset--
+			continue
+		}
+		if more = len(page) == c.pageSize(); more {
+			break
+		}
+		page = append(page, signInObject(in))
+	}
+	out := map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#auditLogs/signIns", "value": page}
+	if more {
 		q := c.r.URL.Query()
-		q.Set("$skiptoken", strconv.Itoa(end))
+		q.Set("$skiptoken", strconv.Itoa(first+len(page)))
 		out["@odata.nextLink"] = base(c.r) + c.r.URL.Path + "?" + q.Encode()
 	}
 	return out, nil
@@ -342,41 +353,24 @@ func signInFilter(filter string, now time.Time) (from, to time.Time, err error) 
 			to = at
 		}
 	}
+	if to.After(now) {
+		to = now // nobody has signed in later
+	}
 	return from, to, nil
 }
 
-// graphSignIns invents interactive, legacy and, in beta, non-interactive sign-ins: one every two minutes, newest first.
-func graphSignIns(t *tenant.Tenant, from, to time.Time, beta bool) []map[string]any {
-	const every = 2 * time.Minute
-	const most = 50_000
-	out := []map[string]any{}
-	users := t.Users()
-	for k := to.Unix() / int64(every.Seconds()); len(out) < most && k*int64(every.Seconds()) >= from.Unix(); k-- {
-		at := time.Unix(k*int64(every.Seconds()), 0).UTC()
-		if at.After(to) {
-			continue
-		}
-		u := &users[int(k%int64(len(users)))]
-		client, interactive := "Browser", true
-		switch k % 10 {
-		case 3:
-			client = "IMAP4"
-		case 5:
-			client, interactive = "Exchange ActiveSync", false
-		case 7, 8:
-			client, interactive = "Mobile Apps and Desktop clients", false
-		}
-		if !interactive && !beta {
-			continue
-		}
-		out = append(out, map[string]any{
-			"id": objectOf("signin" + strconv.FormatInt(k, 10)), "createdDateTime": at.Format(time.RFC3339), "userDisplayName": u.DisplayName, "userPrincipalName": u.UPN, "userId": u.ID,
-			"appId": graphAppID, "appDisplayName": "Office 365", "ipAddress": "203.0.113.7", "clientAppUsed": client, "isInteractive": interactive,
-			"correlationId": objectOf("correlation" + strconv.FormatInt(k, 10)), "conditionalAccessStatus": "success", "resourceDisplayName": "Microsoft Graph", "resourceId": graphAppID,
-			"status": map[string]any{"errorCode": 0, "failureReason": "Other.", "additionalDetails": nil}, "riskDetail": "none", "riskLevelAggregated": "none", "riskLevelDuringSignIn": "none", "riskState": "none", "riskEventTypes_v2": []string{},
-			"deviceDetail": map[string]any{"deviceId": "", "displayName": "", "operatingSystem": "Windows10", "browser": "Edge 140.0.0", "isCompliant": false, "isManaged": false, "trustType": ""},
-			"location":     map[string]any{"city": "Berlin", "state": "Berlin", "countryOrRegion": "DE", "geoCoordinates": map[string]any{"latitude": 52.5, "longitude": 13.4}},
-		})
+func signInObject(in tenant.SignIn) map[string]any {
+	reason := "Other."
+	if in.ErrorCode != 0 {
+		reason = "Sign-in was refused."
 	}
-	return out
+	return map[string]any{
+		"id": in.ID, "createdDateTime": in.At.Format(time.RFC3339), "userDisplayName": in.User.DisplayName, "userPrincipalName": in.User.UPN, "userId": in.User.ID,
+		"appId": in.AppID, "appDisplayName": in.AppName, "ipAddress": in.IP, "clientAppUsed": in.ClientApp, "isInteractive": in.Interactive,
+		"correlationId": in.CorrelationID, "conditionalAccessStatus": "success", "resourceDisplayName": "Microsoft Graph", "resourceId": graphAppID,
+		"status":     map[string]any{"errorCode": in.ErrorCode, "failureReason": reason, "additionalDetails": nil},
+		"riskDetail": "none", "riskLevelAggregated": "none", "riskLevelDuringSignIn": "none", "riskState": "none", "riskEventTypes_v2": []string{},
+		"deviceDetail": map[string]any{"deviceId": "", "displayName": "", "operatingSystem": in.OS, "browser": in.Browser, "isCompliant": false, "isManaged": false, "trustType": ""},
+		"location":     map[string]any{"city": "Berlin", "state": "Berlin", "countryOrRegion": "DE", "geoCoordinates": map[string]any{"latitude": 52.5, "longitude": 13.4}},
+	}
 }

@@ -24,6 +24,10 @@ type Fault struct {
 	// Tenant and ContentType limit it further; empty means all.
 	Tenant      string `json:"tenant,omitempty"`
 	ContentType string `json:"contentType,omitempty"`
+	// AfterSeconds and ForSeconds make it a schedule: it begins so long after it was set, and ends so long after it began. A
+	// ForSeconds of zero has no end.
+	AfterSeconds float64 `json:"afterSeconds,omitempty"`
+	ForSeconds   float64 `json:"forSeconds,omitempty"`
 	// Count ends the fault after so many hits; zero means never.
 	Count int `json:"count,omitempty"`
 }
@@ -65,29 +69,36 @@ func (f Fault) validate() error {
 	if f.Rate < 0 || f.Rate > 1 {
 		return fmt.Errorf("fault %s: rate %g is not between 0 and 1", f.Name, f.Rate)
 	}
+	if f.AfterSeconds < 0 || f.ForSeconds < 0 || f.Count < 0 {
+		return fmt.Errorf("fault %s: afterSeconds, forSeconds and count cannot be negative", f.Name)
+	}
 	return nil
 }
 
 type faultTable struct {
 	mu     sync.Mutex // guards all
 	active []Fault
+	since  time.Time // when active was set
 	hits   map[string]int
+	now    func() time.Time
 }
 
-func newFaultTable(faults []Fault) *faultTable {
-	return &faultTable{active: slices.Clone(faults), hits: map[string]int{}}
+func newFaultTable(faults []Fault, now func() time.Time) *faultTable {
+	return &faultTable{active: slices.Clone(faults), since: now(), hits: map[string]int{}, now: now}
 }
 
 // draw decides whether a request fails, and counts it when it does.
 func (t *faultTable) draw(endpoint, tenant, contentType string) (Fault, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	age := t.now().Sub(t.since).Seconds()
 	for i := range t.active {
 		f := &t.active[i]
 		switch {
 		case f.Endpoint != "" && f.Endpoint != endpoint,
 			f.Tenant != "" && !strings.EqualFold(f.Tenant, tenant),
 			f.ContentType != "" && !strings.EqualFold(f.ContentType, contentType),
+			age < f.AfterSeconds, f.ForSeconds > 0 && age >= f.AfterSeconds+f.ForSeconds,
 			f.Count < 0, rand.Float64() >= f.Rate:
 			continue
 		}
@@ -105,7 +116,7 @@ func (t *faultTable) draw(endpoint, tenant, contentType string) (Fault, bool) {
 func (t *faultTable) set(faults []Fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.active = slices.Clone(faults)
+	t.active, t.since = slices.Clone(faults), t.now()
 }
 
 func (t *faultTable) counts() map[string]int {

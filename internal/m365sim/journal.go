@@ -35,6 +35,7 @@ type event struct {
 	Records     int       `json:"records,omitempty"`
 	Bytes       int       `json:"bytes,omitempty"`
 	Webhook     *webhook  `json:"webhook,omitempty"`
+	Setup       string    `json:"setup,omitempty"` // of an origin: what else the tenant's bytes follow from
 }
 
 type journal struct {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/internal/m365sim/tenant"
 )
@@ -82,6 +83,25 @@ func TestRestart(t *testing.T) {
 			t.Errorf("start: %s", a.body)
 		}
 	})
+}
+
+// TestOtherTenantInFolder shows that a folder keeps the tenant that it was made for.
+func TestOtherTenantInFolder(t *testing.T) {
+	t.Parallel()
+	dir := dirWithKey(t)
+	id := "3f1c0b6e-6a0e-4a36-9d57-0f5b8f0b7a11"
+	for _, c := range []struct {
+		records int
+		want    string
+	}{{100, ""}, {100, ""}, {200, "keep the settings"}} {
+		s, err := New(Config{Dir: dir, Tenants: []tenant.Config{{TenantID: id, Records: c.records}}})
+		if err == nil {
+			err = s.Close(context.Background())
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d records: %v, want %q", c.records, err, c.want)
+		}
+	}
 }
 
 func TestBrokenJournal(t *testing.T) {
@@ -169,6 +189,24 @@ func TestFaults(t *testing.T) {
 	}
 	if row := r.s.Ledger().Tenants[0].Content[1]; row.Downloads != 0 {
 		t.Errorf("a spoilt download counts as served: %+v", row)
+	}
+}
+
+// TestFaultSchedule has a fault begin and end by the clock.
+func TestFaultSchedule(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	if err := r.s.SetFaults(Fault{Name: FaultGateway, Rate: 1, AfterSeconds: 60, ForSeconds: 30}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{200, 200, 503, 200} { // 0, 30, 60 and 90 seconds in
+		if a := r.get(r.root + "/subscriptions/list"); a.status != want {
+			t.Errorf("after %d s: %d, want %d", 30*i, a.status, want)
+		}
+		r.clock.advance(30 * time.Second)
+	}
+	if err := r.s.SetFaults(Fault{Name: FaultGateway, Rate: 1, ForSeconds: -1}); err == nil {
+		t.Error("a negative time was taken")
 	}
 }
 

@@ -250,6 +250,9 @@ func (s *Server) authenticate(r *http.Request, tenantID string) (*registration, 
 	if app == nil {
 		return nil, newSignInError(http.StatusBadRequest, "unauthorized_client", 700016, "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.", printable(id), tenantID)
 	}
+	if app.Disabled {
+		return nil, newSignInError(http.StatusUnauthorized, "unauthorized_client", 7000112, "Application '%s' is disabled.", app.ClientID)
+	}
 	assertion := form.Get("client_assertion")
 	switch {
 	case assertion != "":

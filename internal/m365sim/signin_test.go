@@ -78,7 +78,10 @@ func TestMSALCertificate(t *testing.T) {
 func TestSignInErrors(t *testing.T) {
 	t.Parallel()
 	expired := App{ClientID: "11111111-2222-4333-8444-555555555555", Secret: "old", SecretExpires: testOrigin.Add(-time.Hour)}
-	r := newRig(t, func(c *Config) { c.Apps = []App{{ClientID: DefaultClientID, Secret: DefaultClientSecret}, expired} })
+	off := App{ClientID: "22222222-2222-4333-8444-555555555555", Secret: "s", Disabled: true}
+	r := newRig(t, func(c *Config) {
+		c.Apps = []App{{ClientID: DefaultClientID, Secret: DefaultClientSecret}, expired, off}
+	})
 	good := func(change ...string) url.Values {
 		v := url.Values{"grant_type": {"client_credentials"}, "client_id": {DefaultClientID}, "client_secret": {DefaultClientSecret}, "scope": {"https://manage.office.com/.default openid"}}
 		for i := 0; i < len(change); i += 2 {
@@ -102,6 +105,7 @@ func TestSignInErrors(t *testing.T) {
 		{"wrong secret", "", good("client_secret", "guess"), 401, "invalid_client", "AADSTS7000215"},
 		{"no secret", "", good("client_secret", ""), 401, "invalid_client", "AADSTS7000218"},
 		{"expired secret", "", good("client_id", expired.ClientID, "client_secret", "old"), 401, "invalid_client", "AADSTS7000222"},
+		{"disabled app", "", good("client_id", off.ClientID, "client_secret", "s"), 401, "unauthorized_client", "AADSTS7000112"},
 		{"unknown resource", "", good("scope", "https://elsewhere.example/.default"), 400, "invalid_resource", "AADSTS500011"},
 		{"no scope", "", good("scope", ""), 400, "invalid_request", "AADSTS900144"},
 		{"delegated scope", "", good("scope", "User.Read"), 400, "invalid_scope", "AADSTS1002012"},

@@ -41,6 +41,8 @@ type App struct {
 	Secret string
 	// SecretExpires is when the secret stops working; the zero time means never.
 	SecretExpires time.Time
+	// Disabled is an app that an administrator has switched off.
+	Disabled bool
 	// Certificates are PEM encoded certificates whose keys may sign client assertions.
 	Certificates []byte
 	// Federated are the issuers whose tokens the app may sign in with instead (workload identity federation).
@@ -237,7 +239,7 @@ func (s *Server) setUp() error {
 		}
 		s.apps[strings.ToLower(a.ClientID)] = reg
 	}
-	s.subs, s.quota, s.faults, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newFaultTable(s.cfg.Faults), newBooks()
+	s.subs, s.quota, s.faults, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newFaultTable(s.cfg.Faults, s.now), newBooks()
 	if s.metrics, err = newMetrics(s.cfg.Registerer); err != nil {
 		return err
 	}
@@ -255,10 +257,10 @@ func (s *Server) setUp() error {
 
 // bringUp makes the tenants and applies what the journal knows from earlier runs.
 func (s *Server) bringUp(past []event) error {
-	origins := map[string]time.Time{}
+	origins, setups := map[string]time.Time{}, map[string]string{}
 	for _, e := range past {
 		if e.Kind == eventOrigin {
-			origins[e.Tenant] = e.At
+			origins[e.Tenant], setups[e.Tenant] = e.At, e.Setup
 		}
 	}
 	now := s.cfg.Clock().UTC()
@@ -277,10 +279,13 @@ func (s *Server) bringUp(past []event) error {
 		if s.tenants[id] != nil {
 			return fmt.Errorf("m365sim: tenant %s is configured twice", id)
 		}
+		setup := setupOf(t.Config())
 		if !origins[id].Equal(t.Config().Origin) {
-			if err := s.journal.write(event{Kind: eventOrigin, Tenant: id, At: t.Config().Origin}); err != nil {
+			if err := s.journal.write(event{Kind: eventOrigin, Tenant: id, At: t.Config().Origin, Setup: setup}); err != nil {
 				return err
 			}
+		} else if setups[id] != setup {
+			return fmt.Errorf("m365sim: folder %s has tenant %s with %s, now it would have %s; keep the settings or use another folder", s.cfg.Dir, id, setups[id], setup)
 		}
 		s.tenants[id], s.order = t, append(s.order, t)
 	}
@@ -292,6 +297,11 @@ func (s *Server) bringUp(past []event) error {
 		s.subscribeAll()
 	}
 	return nil
+}
+
+// setupOf is what the bytes of a tenant follow from besides its id and origin.
+func setupOf(c tenant.Config) string {
+	return fmt.Sprintf("seed %d, %d records, %d users, %g records/s afterwards, a large record of %d bytes", c.Seed, c.Records, c.Users, c.LiveRate, c.LargeRecord)
 }
 
 // Tenants returns the tenants in the order of the configuration.

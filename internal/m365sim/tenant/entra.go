@@ -2,15 +2,15 @@ package tenant
 
 var (
 	signInRequests = []string{"OAuth2:Authorize", "OAuth2:Token", "Login:login", "SAS:EndAuth", "Login:reprocess", "Kmsi:kmsi", "OAuth2:Authorize"}
-	signInErrors   = []struct{ number, text string }{
-		{"50126", "InvalidUserNameOrPassword"},
-		{"50126", "InvalidUserNameOrPassword"},
-		{"50076", "UserStrongAuthClientAuthNRequiredInterrupt"},
-		{"50053", "IdsLocked"},
-		{"50055", "InvalidPasswordExpiredPassword"},
-		{"53003", "BlockedByConditionalAccess"},
-		{"50072", "UserStrongAuthEnrollmentRequiredInterrupt"},
-		{"700016", "UnauthorizedClient_DoesNotMatchRequest"},
+	signInErrors   = []signInFailure{
+		{50126, "50126", "InvalidUserNameOrPassword"},
+		{50126, "50126", "InvalidUserNameOrPassword"},
+		{50076, "50076", "UserStrongAuthClientAuthNRequiredInterrupt"},
+		{50053, "50053", "IdsLocked"},
+		{50055, "50055", "InvalidPasswordExpiredPassword"},
+		{53003, "53003", "BlockedByConditionalAccess"},
+		{50072, "50072", "UserStrongAuthEnrollmentRequiredInterrupt"},
+		{700016, "700016", "UnauthorizedClient_DoesNotMatchRequest"},
 	}
 	userOps = []string{"Update user.", "Update user.", "Update user.", "Add member to group.", "Remove member from group.", "Change user license.", "Reset user password.", "Update StsRefreshTokenValidFrom Timestamp.", "Add member to role.", "Disable Strong Authentication.", "Add user.", "Delete user.", "Disable account."}
 	appOps  = []string{"Update application.", "Update service principal.", "Add service principal.", "Add app role assignment to service principal.", "Add OAuth2PermissionGrant.", "Update application – Certificates and secrets management ", "Add owner to application.", "Add app role assignment grant to user."}
@@ -22,9 +22,15 @@ var (
 	}
 )
 
+// signInFailure is why a sign-in failed: the number, also as text, and its name.
+type signInFailure struct {
+	code         int
+	number, text string
+}
+
 func (w *writer) signIn() {
 	a := w.agent()
-	app := &w.t.apps[w.r.n(8)]
+	app := w.t.signInApp(w.s)
 	resource := &w.t.apps[w.r.n(3)]
 	w.head("UserLoggedIn", 15)
 	w.str("ResultStatus", "Success")
@@ -55,7 +61,7 @@ func (w *writer) signInTail(app, resource *app) {
 	w.str("ActorContextId", w.t.id)
 	w.str("ActorIpAddress", ip)
 	w.session("InterSystemsId")
-	w.guid("IntraSystemId")
+	w.guidOf("IntraSystemId", w.t.signInID(w.s))
 	w.raw(`,"SupportTicketId":"","Target":[{"ID":"`)
 	w.raw(resource.id)
 	w.raw(`","Type":0}]`)
@@ -86,11 +92,8 @@ func (w *writer) device(a *agentTraits) {
 
 func (w *writer) signInFailed() {
 	a := w.agent()
-	e := pick(&w.r, signInErrors)
-	if w.s.marks&markAttack != 0 {
-		e = signInErrors[0]
-	}
-	app := &w.t.apps[3+w.r.n(4)]
+	e := w.t.signInError(w.s)
+	app := w.t.signInApp(w.s)
 	resource := &w.t.apps[w.r.n(3)]
 	w.head("UserLoginFailed", 15)
 	w.str("ResultStatus", pick(&w.r, []string{"Success", "Success", "Failed"}))

@@ -138,7 +138,7 @@ func (p *planner) add(at int64, user int32, k uint16, marks uint16) {
 		marks |= markTurned
 	}
 	last := p.start + p.length - 1
-	p.out = append(p.out, spec{at: min(at, last), user: user, slot: p.slot, seq: uint32(seq), sess: p.sess, kind: k, marks: marks})
+	p.out = append(p.out, spec{at: max(min(at, last), p.start), user: user, slot: p.slot, seq: uint32(seq), sess: p.sess, kind: k, marks: marks})
 }
 
 // session plans one sitting: somebody signs in, works for a while, and leaves; or a service does something on its own.

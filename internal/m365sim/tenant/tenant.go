@@ -115,6 +115,7 @@ const (
 	saltRepeat
 	saltApp
 	saltAttack
+	saltSignIn
 )
 
 // Tenant is one invented directory with its audit history. It is safe for concurrent use.

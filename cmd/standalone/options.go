@@ -62,7 +62,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.config, "config", "", "ingester configuration of a real tenant, instead of the simulator")
 	fs.BoolVar(&o.acceptRisk, "accept-embedded-broker-risk", false, "run a real tenant on the embedded broker, though a kill may break the transaction in flight")
 	fs.StringVar(&first, "import", "", "exported audit records to carry, instead of a tenant; more files may follow")
-	fs.StringVar(&o.tenant, "tenant", "", "tenant id for -import (default: OrganizationId of the first record)")
+	fs.StringVar(&o.tenant, "tenant", "", "tenant id for -import (default: OrganizationId of the first record that has one, in each file; all zeros where none has)")
 	fs.StringVar(&o.dump, "dump", "", "with -once: folder to write each topic's committed records to, as NDJSON")
 	fs.BoolVar(&o.dumpHeaders, "dump-headers", false, "with -dump: write key, headers and value")
 	fs.BoolVar(&o.verbose, "v", false, "log what the stages do, to standard error")

@@ -129,11 +129,18 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 	ctx, done := context.WithCancel(ctx)
 	defer done()
+	imported := make(chan struct{})
 	tasks := make([]service.Task, 0, len(stages)+3)
 	for _, s := range stages {
 		tasks = append(tasks, service.Task{Name: s.name, Run: s.component.Run})
 	}
 	start := time.Now()
+	if len(p.world.opt.imports) > 0 {
+		tasks = append(tasks, service.Task{Name: "import", Run: func(ctx context.Context) error {
+			defer close(imported)
+			return p.importFiles(ctx)
+		}})
+	}
 	tasks = append(tasks,
 		service.Task{Name: "first event", Run: func(ctx context.Context) error {
 			firstEvent(ctx, p.out, p.world.kafka.Brokers, p.world.kafka.Names(), start)
@@ -148,20 +155,20 @@ func (p *pipeline) run(ctx context.Context) error {
 				return nil
 			}
 			defer done()
-			return p.untilCarried(ctx, stages)
+			return p.untilCarried(ctx, stages, imported)
 		}})
 	return service.RunTasks(ctx, tasks...)
 }
 
 // untilCarried waits until everything that the source has lies on the enriched topics, or nothing moves any more.
-func (p *pipeline) untilCarried(ctx context.Context, stages []stage) error {
+func (p *pipeline) untilCarried(ctx context.Context, stages []stage, imported <-chan struct{}) error {
 	stuck, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		untilStuck(stuck, p.rt.Registry)
 		cancel() // give up waiting; the proof says what is missing
 	}()
-	err := p.world.carried(stuck)
+	err := p.sourceEnded(stuck, imported)
 	for _, s := range stages {
 		for err == nil && s.component.Ready() != nil {
 			select {
@@ -176,6 +183,43 @@ func (p *pipeline) untilCarried(ctx context.Context, stages []stage) error {
 	}
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
 		return nil
+	}
+	return err
+}
+
+// sourceEnded waits until all that the source has lies on raw topics.
+func (p *pipeline) sourceEnded(ctx context.Context, imported <-chan struct{}) error {
+	if len(p.world.opt.imports) == 0 {
+		return p.world.carried(ctx)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-imported:
+		return nil
+	}
+}
+
+// unknownTenant stands for the tenant of files in which no record names it. For trying out that is better than a refusal.
+const unknownTenant = "00000000-0000-0000-0000-000000000000"
+
+// importFiles runs the code of `ingester import`.
+func (p *pipeline) importFiles(ctx context.Context) error {
+	cfg := ingester.DefaultConfig()
+	cfg.Kafka = p.world.kafka
+	last := time.Now()
+	done, err := ingester.Import(ctx, cfg, p.rt, ingester.ImportOptions{
+		Files: p.world.opt.imports, Tenant: p.world.opt.tenant, Fallback: unknownTenant,
+		Progress: func(i ingester.ImportProgress) {
+			if time.Since(last) >= progressEvery && i.Size > 0 {
+				last = time.Now()
+				_, _ = fmt.Fprintf(p.out, "  import %s: %d%%, file %d of %d, %d rows\n", i.File, 100*i.Read/i.Size, i.Done+1, i.Files, i.Rows)
+			}
+		},
+	})
+	if ctx.Err() == nil {
+		_, _ = fmt.Fprintf(p.out, "  import of %d files ended: %d rows: %d new, %d known from an earlier import, %d refused\n",
+			len(p.world.opt.imports), done.Rows, done.Records, done.Known, done.Bad)
 	}
 	return err
 }
@@ -207,6 +251,9 @@ func (p *pipeline) stages(ctx context.Context) ([]stage, error) {
 		return nil, fmt.Errorf("enricher: %w", err)
 	}
 	stages := []stage{{"normalizer", n}, {"enricher", e}}
+	if len(w.opt.imports) > 0 {
+		return stages, nil
+	}
 	ic, err := w.ingesterConfig()
 	if err != nil {
 		return nil, err

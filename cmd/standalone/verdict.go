@@ -17,7 +17,7 @@ func (w *world) verdict(ctx context.Context, out io.Writer) (bool, error) {
 			return false, err
 		}
 	}
-	_, _ = fmt.Fprintln(out, "comparing the topics with what the tenant has, record by record …")
+	_, _ = fmt.Fprintln(out, "comparing the topics with the source, record by record …")
 	report, err := w.prove(ctx)
 	if err != nil {
 		return false, err
@@ -44,8 +44,12 @@ func (w *world) prove(ctx context.Context) (*proof.Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	source := w.items
+	if len(w.opt.imports) > 0 {
+		source = w.exported
+	}
 	return proof.Run(ctx, proof.Config{
-		Brokers: w.kafka.Brokers, Names: w.kafka.Names(), Source: w.items,
+		Brokers: w.kafka.Brokers, Names: w.kafka.Names(), Source: source, ByContent: len(w.opt.imports) > 0,
 		Map: func(r audit.Record) ([]proof.Mapped, error) {
 			events, err := mapRecord(r)
 			mapped := make([]proof.Mapped, len(events))

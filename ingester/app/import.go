@@ -19,6 +19,7 @@ import (
 type ImportOptions struct {
 	Files    []string
 	Tenant   string                  // directory id; "" = the OrganizationId of each file's first record
+	Fallback audit.TenantID          // for a file in which no record names its tenant; "" = such a file is refused
 	Progress func(importer.Progress) // called after each unit; nil = not wanted
 }
 
@@ -32,7 +33,7 @@ type ImportProgress = importer.Progress
 func Import(ctx context.Context, cfg Config, rt service.Runtime, opts ImportOptions) (ImportProgress, error) {
 	ic := importer.Config{
 		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Control: cfg.Kafka.ControlPartitions,
-		Files: opts.Files, Progress: opts.Progress, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
+		Files: opts.Files, Fallback: opts.Fallback, Progress: opts.Progress, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
 	}
 	if opts.Tenant != "" {
 		id, err := audit.ParseTenantID(opts.Tenant)

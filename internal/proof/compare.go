@@ -22,7 +22,7 @@ func (c *check) compareRaw(ctx context.Context) error {
 	}
 	return Read(ctx, c.cfg.Brokers, topics, func(r *kgo.Record) error {
 		name := header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
-		cp := c.copies[hashOf([]byte(name))]
+		cp := c.copies[c.place(name, r.Value)]
 		if cp == nil {
 			c.report.add(audit.WorkloadOther, Unexpected, "raw", name, "record %s at %s", name, where(r))
 			return nil
@@ -30,7 +30,7 @@ func (c *check) compareRaw(ctx context.Context) error {
 		rec := &c.records[cp.record]
 		cp.raw++
 		switch {
-		case cp.raw > 1:
+		case cp.raw > cp.want:
 			c.report.add(rec.workload, Repeated, "raw", name, "record %s of %s at %s", rec.id, name, where(r))
 		case hashOf(r.Value) != cp.sha:
 			c.report.add(rec.workload, Altered, "raw", name, "record %s of %s at %s", rec.id, name, where(r))
@@ -85,7 +85,7 @@ func (c *check) compareDeadLetters(ctx context.Context) error {
 	topics := []string{c.cfg.Names.DeadLetter(false), c.cfg.Names.DeadLetter(true)}
 	return Read(ctx, c.cfg.Brokers, topics, func(r *kgo.Record) error {
 		name := header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
-		cp := c.copies[hashOf([]byte(name))]
+		cp := c.copies[c.place(name, r.Value)]
 		if cp == nil {
 			c.report.row(audit.WorkloadOther).DeadLetters++
 			c.report.add(audit.WorkloadOther, Unexpected, "dead letter", name, "%s at %s (%s)", name, where(r), header(r, wire.HeaderReason))
@@ -97,7 +97,7 @@ func (c *check) compareDeadLetters(ctx context.Context) error {
 		switch {
 		case !rec.refused:
 			c.report.add(rec.workload, Unexpected, "dead letter", name, "record %s of %s at %s (%s)", rec.id, name, where(r), header(r, wire.HeaderReason))
-		case cp.dead > 1:
+		case cp.dead > cp.want:
 			c.report.add(rec.workload, Repeated, "dead letter", name, "record %s of %s at %s", rec.id, name, where(r))
 		case hashOf(r.Value) != cp.sha:
 			c.report.add(rec.workload, Altered, "dead letter", name, "record %s of %s at %s", rec.id, name, where(r))

@@ -30,16 +30,21 @@ func (c *check) expect(ctx context.Context) error {
 	return c.cfg.Source(ctx, func(it Item) error {
 		env, refused := refusal(it.Raw)
 		name := it.ContentID + "/" + strconv.Itoa(it.Index)
-		cp := &copyOf{name: name, sha: hashOf(it.Raw)}
-		if _, twice := c.copies[hashOf([]byte(name))]; twice {
-			return nil // the feed lists a blob twice over the borders of two pages
+		at := c.place(name, it.Raw)
+		if again := c.copies[at]; again != nil {
+			if c.cfg.ByContent {
+				again.want++
+				c.records[again.record].copies++
+			}
+			return nil // else the source named one position twice
 		}
-		c.copies[hashOf([]byte(name))] = cp
+		cp := &copyOf{name: name, want: 1, sha: hashOf(it.Raw)}
+		c.copies[at] = cp
 		id := identity(it.Domain, env.ID, nil)
 		key := id
 		switch {
 		case refused:
-			key = hashOf([]byte(name))
+			key = at
 		case count[id] > 1:
 			key = identity(it.Domain, env.ID, canonical(it.Raw))
 		}
@@ -57,6 +62,14 @@ func (c *check) expect(ctx context.Context) error {
 		cp.record = n
 		return nil
 	})
+}
+
+// place is the key of a copy in check.copies.
+func (c *check) place(name string, raw []byte) hash {
+	if c.cfg.ByContent {
+		return hashOf(raw)
+	}
+	return hashOf([]byte(name))
 }
 
 // refusal judges by the rules of the contract whether a record can be mapped at all.

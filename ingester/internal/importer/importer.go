@@ -41,6 +41,7 @@ type Config struct {
 	Control    int // of the checkpoint and ledger topics
 	Files      []string
 	Tenant     audit.TenantID // "" = the OrganizationId of each file's first record
+	Fallback   audit.TenantID // for a file in which no record has one; "" = such a file is refused
 	Progress   func(Progress) // called after each unit, on the import's goroutine; nil = not wanted
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -122,6 +123,10 @@ func (im *Import) look(path string) (task, error) {
 	t := task{path: path, tenant: im.cfg.Tenant}
 	for t.tenant == "" {
 		r, err := f.rows.next()
+		if errors.Is(err, io.EOF) && im.cfg.Fallback != "" {
+			t.tenant = im.cfg.Fallback
+			break
+		}
 		if errors.Is(err, io.EOF) {
 			return t, &PlaceError{File: path, Cause: errors.New("no record in it says which tenant it is of: give -tenant")}
 		}

@@ -6,7 +6,8 @@ import "bytes"
 type cursor struct {
 	raw   []byte
 	at    int
-	key   []byte // of a member, as written between its quotes
+	name  []byte // of a member, as written, with its quotes
+	key   []byte // the same between its quotes
 	value []byte
 	open  bool
 }
@@ -26,7 +27,7 @@ func (c *cursor) member() bool {
 		return false
 	}
 	end := skipString(c.raw, c.at)
-	c.key = c.raw[c.at+1 : end-1]
+	c.name, c.key = c.raw[c.at:end], c.raw[c.at+1:end-1]
 	c.at = skipSpace(c.raw, end) + 1 // the colon
 	c.at = skipSpace(c.raw, c.at)
 	c.take()

@@ -128,7 +128,7 @@ func appendFolded(dst, raw []byte) []byte {
 		var order []string
 		values := map[string][][]byte{}
 		for c.member() {
-			key := string(plainKey(quotedKey(&c)))
+			key := string(plainKey(c.name))
 			if _, ok := values[key]; !ok {
 				order = append(order, key)
 			}
@@ -143,8 +143,6 @@ func appendFolded(dst, raw []byte) []byte {
 	}
 	return append(dst, raw...)
 }
-
-func quotedKey(c *cursor) []byte { return append(append([]byte{'"'}, c.key...), '"') }
 
 // appendValues writes one value as it is and several as a list.
 func appendValues(dst []byte, values [][]byte) []byte {

@@ -25,8 +25,8 @@ func (w *worker) entityManagement() {
 	}
 	describe(&entity, kind)
 	e.Entity = entity
-	e.Entity.Data = r.changes("OldValue")
-	if after := r.changes("NewValue"); after != nil {
+	e.Entity.Data = r.changes(false)
+	if after := r.changes(true); after != nil {
 		e.EntityResult = entity
 		e.EntityResult.Data = after
 	}

@@ -116,7 +116,7 @@ func FuzzPairs(f *testing.F) {
 			t.Fatalf("%s became %s", raw, object)
 		}
 		r.pairText(fParameters, "a")
-		r.changes("Value")
+		r.changes(true)
 	})
 }
 

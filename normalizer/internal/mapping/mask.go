@@ -25,7 +25,7 @@ func (m masker) value(dst, raw []byte, matched bool) []byte {
 		dst = append(dst, '{')
 		for n := 1; c.member(); n++ {
 			dst = m.name(dst, c.key, n, matched)
-			dst = m.value(dst, c.value, matched || isMatched(string(plainKey(quotedKey(&c)))))
+			dst = m.value(dst, c.value, matched || isMatched(view(plainKey(c.name))))
 			dst = append(dst, ',')
 		}
 		return closeWith(dst, '}')
@@ -63,6 +63,9 @@ func (m masker) name(dst, key []byte, n int, matched bool) []byte {
 // text masks a matched string; one that holds JSON is looked into.
 func (m masker) text(dst, raw []byte, matched bool) []byte {
 	if len(raw) < 3 {
+		return append(dst, raw...)
+	}
+	if !matched && raw[1] != '{' && raw[1] != '[' && raw[1] != '\\' {
 		return append(dst, raw...)
 	}
 	s, err := jx.DecodeBytes(raw).Str()

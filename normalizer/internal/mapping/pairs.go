@@ -10,31 +10,87 @@ import (
 // The lists of pairs: Parameters, ExtendedProperties, DeviceProperties and OperationProperties are lists of objects with Name and
 // Value; some records bring an object, or a string. ModifiedProperties has Name, OldValue and NewValue.
 
-// pair is the value of the last pair of a name in a list or object; the name is compared without regard to letter case.
-func (r *record) pair(f field, name string) []byte {
-	var found []byte
+// pair is an entry of such a list, as written; what it does not have is nil.
+type pair struct {
+	name               []byte
+	value, before, now []byte
+}
+
+// pairList is a list of pairs, taken apart at its first use.
+type pairList struct {
+	read    bool
+	entries []pair
+	object  []byte // where the field is an object of names and values instead
+}
+
+// pairs gives the entries of a field that holds such a list.
+func (r *record) pairs(f field) *pairList {
+	l := &r.lists[0]
+	switch f {
+	case fExtendedProperties:
+		l = &r.lists[1]
+	case fDeviceProperties:
+		l = &r.lists[2]
+	case fModifiedProperties:
+		l = &r.lists[3]
+	}
+	if l.read {
+		return l
+	}
+	l.read = true
 	raw := r.structure(f)
-	list := cursor{raw: raw}
-	for list.element() {
-		var value []byte
-		fits := false
-		p := cursor{raw: list.value}
-		for p.member() {
-			switch string(p.key) {
+	if len(raw) > 0 && raw[0] == '{' {
+		l.object = raw
+		return l
+	}
+	c := cursor{raw: raw}
+	for c.element() {
+		var e pair
+		m := cursor{raw: c.value}
+		for m.member() {
+			switch string(m.key) {
 			case "Name", "Key":
-				fits = isText(p.value, name)
+				e.name = m.value
 			case "Value":
-				value = p.value
+				e.value = m.value
+			case "OldValue":
+				e.before = m.value
+			case "NewValue":
+				e.now = m.value
 			}
 		}
-		if fits && value != nil {
-			found = value
+		if e.name != nil {
+			l.entries = append(l.entries, e)
 		}
 	}
-	if found != nil || len(raw) == 0 || raw[0] != '{' {
-		return found
+	return l
+}
+
+// forget empties the lists for the next record.
+func (r *record) forget() {
+	for i := range r.lists {
+		l := &r.lists[i]
+		clear(l.entries)
+		if l.entries = l.entries[:0]; cap(l.entries) > 4096 {
+			l.entries = nil
+		}
+		l.read, l.object = false, nil
 	}
-	p := cursor{raw: raw}
+}
+
+// pair is the value of the last pair of a name in a list or object; the name is compared without regard to letter case.
+func (r *record) pair(f field, name string) []byte {
+	if r.at[f] == 0 {
+		return nil
+	}
+	l := r.pairs(f)
+	for i := len(l.entries) - 1; i >= 0; i-- {
+		if e := &l.entries[i]; e.value != nil && isText(e.name, name) {
+			return e.value
+		}
+	}
+	var found []byte
+	p := cursor{raw: l.object}
 	for p.member() {
 		if strings.EqualFold(view(p.key), name) {
 			found = p.value
@@ -52,32 +108,23 @@ func isText(raw []byte, s string) bool {
 
 // modified is the value of a property in ModifiedProperties: what it was set to, else what it was.
 func (r *record) modified(name string) string {
-	var found string
-	list := cursor{raw: r.structure(fModifiedProperties)}
-	for list.element() {
-		var before, after []byte
-		fits := false
-		p := cursor{raw: list.value}
-		for p.member() {
-			switch string(p.key) {
-			case "Name":
-				fits = isText(p.value, name)
-			case "NewValue":
-				after = p.value
-			case "OldValue":
-				before = p.value
-			}
-		}
-		if !fits {
+	if r.at[fModifiedProperties] == 0 {
+		return ""
+	}
+	l := r.pairs(fModifiedProperties)
+	for i := len(l.entries) - 1; i >= 0; i-- {
+		e := &l.entries[i]
+		if !isText(e.name, name) {
 			continue
 		}
-		if s := r.inner(after); s != "" {
-			found = s
-		} else if s := r.inner(before); s != "" {
-			found = s
+		if s := r.inner(e.now); s != "" {
+			return s
+		}
+		if s := r.inner(e.before); s != "" {
+			return s
 		}
 	}
-	return found
+	return ""
 }
 
 // inner is the text of a value that is often JSON inside a string: quotes within the quotes come off.
@@ -166,7 +213,7 @@ func (r *record) repeatedPair(object, name []byte) bool {
 	object = append(bytes.TrimSuffix(bytes.Clone(object), []byte{','}), '}')
 	c := cursor{raw: object}
 	for c.member() {
-		if bytes.Equal(quotedKey(&c), name) {
+		if bytes.Equal(c.name, name) {
 			return true
 		}
 	}
@@ -191,16 +238,24 @@ func (r *record) appendPairValues(dst []byte, rest cursor, first, name []byte) [
 }
 
 // changes writes the old or the new values of ModifiedProperties as an object, without the empty ones; nil when there are none.
-func (r *record) changes(which string) ocsf.JSON {
+func (r *record) changes(after bool) ocsf.JSON {
+	if r.at[fModifiedProperties] == 0 {
+		return nil
+	}
 	start := len(r.json)
 	r.json = append(r.json, '{')
-	list := cursor{raw: r.structure(fModifiedProperties)}
-	for n := 0; list.element() && n < smallRecord; n++ {
-		name, value := find(list.value, "Name"), find(list.value, which)
-		if !isPlainName(name) || value == nil || isEmpty(value) || r.repeatedPair(r.json[start:], name) {
+	for i, e := range r.pairs(fModifiedProperties).entries {
+		value := e.before
+		if after {
+			value = e.now
+		}
+		if i == smallRecord {
+			break // comparing each name with each would take too long; the list is in unmapped
+		}
+		if !isPlainName(e.name) || value == nil || isEmpty(value) || r.repeatedPair(r.json[start:], e.name) {
 			continue
 		}
-		r.json = append(r.json, name...)
+		r.json = append(r.json, e.name...)
 		r.json = append(r.json, ':')
 		r.json = append(r.json, value...)
 		r.json = append(r.json, ',')

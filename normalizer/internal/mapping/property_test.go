@@ -207,7 +207,7 @@ func reversed(t *testing.T, raw []byte) []byte {
 	var members [][]byte
 	c := cursor{raw: raw}
 	for c.member() {
-		members = append(members, fmt.Appendf(nil, "%s : %s", quotedKey(&c), c.value))
+		members = append(members, fmt.Appendf(nil, "%s : %s", c.name, c.value))
 	}
 	slices.Reverse(members)
 	return fmt.Appendf(nil, "{%s}", bytes.Join(members, []byte(" ,\n")))

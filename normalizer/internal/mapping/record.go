@@ -28,7 +28,8 @@ type record struct {
 	decoder  *jx.Decoder
 	arena    []byte // decoded strings that had escapes
 	scan     duplicateScan
-	json     []byte              // values built for attributes of free form
+	json     []byte // values built for attributes of free form
+	lists    [4]pairList
 	names    map[string]int32    // of records with many members
 	older    map[string][][]byte // earlier values of names that occur more than once
 }
@@ -37,6 +38,7 @@ func (r *record) init() { r.decoder = jx.DecodeBytes(nil) }
 
 func (r *record) release() {
 	clear(r.members)
+	r.forget()
 	r.decoder.ResetBytes(nil)
 	if cap(r.members) > 4096 {
 		r.members = nil

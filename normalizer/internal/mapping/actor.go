@@ -70,8 +70,22 @@ func address(name string) (email, domain string) {
 	if !audit.IsAddress(name) || strings.Contains(name, "#EXT#") {
 		return "", ""
 	}
-	_, domain, _ = strings.Cut(name, "@")
+	local, domain, _ := strings.Cut(name, "@")
+	if !isASCII(local, "!#$%&'*+-/=?^_`{|}~.") || !isASCII(domain, "-.") {
+		return "", "" // the schema's type for addresses knows ASCII only; the name has it whole
+	}
 	return name, domain
+}
+
+// isASCII reports whether s has letters and digits of ASCII and the given marks only.
+func isASCII(s, marks string) bool {
+	for _, c := range []byte(s) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && strings.IndexByte(marks, c) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // userType reads UserType, a number or its name.

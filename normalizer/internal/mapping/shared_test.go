@@ -228,5 +228,6 @@ func checkWithTool(t *testing.T, events []byte) {
 		t.Errorf("%v\n%.5000s", err, out)
 		return
 	}
-	t.Logf("%s", out)
+	l := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	t.Logf("%s", l[len(l)-1])
 }

@@ -51,8 +51,7 @@ func (w *worker) where() {
 	}
 	if meta := r.structure(fExchangeMetaData); meta != nil {
 		s.DataLifecycleStateID = ocsf.Value(ocsf.DataLifecycleStateDataInTransit)
-		from := r.textOf(find(meta, "From"))
-		w.person(from)
+		w.person(r.textOf(find(meta, "From")))
 		res := ocsf.ResourceDetails{Name: r.textOf(find(meta, "Subject")), UID: r.textOf(find(meta, "MessageID")), Type: "Email"}
 		if res.Name != "" || res.UID != "" {
 			e.Resources = append(e.Resources, res)
@@ -63,6 +62,9 @@ func (w *worker) where() {
 func (w *worker) sharedFile(meta []byte) {
 	r := &w.record
 	w.person(r.textOf(find(meta, "From")))
+	if w.ev.File.Name != "" {
+		return // the file on the device
+	}
 	f := ocsf.File{
 		Name: r.textOf(find(meta, "FileName")), Path: r.textOf(find(meta, "FilePathUrl")),
 		TypeID: ocsf.Value(ocsf.FileTypeRegularFile),

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"millrace/internal/service"
@@ -132,24 +131,8 @@ func check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) err
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, startBound)
 	defer cancel()
-	if err := client.Ping(ctx); err != nil {
-		return fmt.Errorf("kafka.brokers: %w", err)
+	if _, err := io.WriteString(w, "configuration: ok\nmapping tables: ok\n"); err != nil {
+		return err
 	}
-	var out strings.Builder
-	out.WriteString("configuration: ok\nmapping tables: ok\nkafka: ok\n")
-	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageNormalizer), false)
-	var missing *kafkatx.MissingTopicsError
-	switch {
-	case errors.As(err, &missing) && cfg.Kafka.Topics.Create:
-		fmt.Fprintf(&out, "topics: %d are missing and will be created by the first start: %s\n", len(missing.Topics), strings.Join(missing.Topics, ", "))
-	case err != nil:
-		return fmt.Errorf("topics: %w", err)
-	default:
-		out.WriteString("topics: ok\n")
-	}
-	for _, d := range differences {
-		out.WriteString("warning: " + d.String() + "\n")
-	}
-	_, err = io.WriteString(w, out.String())
-	return err
+	return cfg.Kafka.Check(ctx, client, wire.StageNormalizer, w)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,6 +86,18 @@ func (p *pipe) churn(stop <-chan struct{}) int {
 			}
 			return joins
 		case <-ticker.C:
+		}
+	}
+}
+
+// TestCheckOnKafka reads the settings of a real broker, whose defaults forget offsets after a week.
+func TestCheckOnKafka(t *testing.T) {
+	cluster := testkit.StartKafka(t, testkit.KafkaConfig{Properties: map[string]string{"offsets.retention.minutes": "10080"}})
+	p := newPipeOn(t, cluster.Brokers, 2*time.Minute)
+	out := p.mustRun("-check")
+	for _, want := range []string{"topics: ok", "offsets.retention.minutes is 10080 (7 days)", "set it to 43200", "transactional.id.expiration.ms is 604800000"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in %s", want, out)
 		}
 	}
 }

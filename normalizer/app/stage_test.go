@@ -440,6 +440,9 @@ func TestCheck(t *testing.T) {
 	if out := p.mustRun("-check", "-set", "kafka.prefix=other"); !strings.Contains(out, "other.seen.v1") {
 		t.Errorf("check of another prefix: %s", out)
 	}
+	if out := p.mustRun("-check", "-set", "kafka.topics.raw_retention=90d"); !strings.Contains(out, "warning: broker setting offsets.retention.minutes") {
+		t.Errorf("check with a long retention: %s", out)
+	}
 	for set, want := range map[string]string{"kafka.partitions=3": "counts are for life", "kafka.topics.create=false": "-topics prints the commands"} {
 		code, _, errs := p.command("-check", "-set", "kafka.prefix="+map[bool]string{true: "m365", false: "other"}[strings.Contains(set, "partitions")], "-set", set)
 		if code != 1 || !strings.Contains(errs, want) {

@@ -40,8 +40,7 @@ func NewMetrics(stage string, r prometheus.Registerer) (*Metrics, error) {
 // register registers a collector, or finds the one that another stage has registered under the same name.
 func register[C prometheus.Collector](r prometheus.Registerer, c C) (C, error) {
 	err := r.Register(c)
-	var dup prometheus.AlreadyRegisteredError
-	if errors.As(err, &dup) {
+	if dup, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if old, ok := dup.ExistingCollector.(C); ok {
 			return old, nil
 		}

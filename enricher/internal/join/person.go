@@ -148,7 +148,7 @@ func (j *Joiner) ldap(m *members, u *directory.User) {
 	l.close()
 }
 
-// groups adds the imported groups and, for guests, the built-in group External.
+// groups adds the imported groups and the built-in ones that follow from the user.
 func (j *Joiner) groups(m *members, u *directory.User) {
 	n := 0
 	add := func(id, name, kind string) {
@@ -173,6 +173,9 @@ func (j *Joiner) groups(m *members, u *directory.User) {
 	}
 	if u.UserType == "Guest" {
 		add("", "External", "Built-in")
+	}
+	if len(u.Roles) > 0 {
+		add("", "Microsoft 365 administrator", "Built-in")
 	}
 	if n > 0 {
 		*m.buf = append(*m.buf, ']')

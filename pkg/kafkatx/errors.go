@@ -92,8 +92,7 @@ const (
 // have been carried out, and sending it again is safe for every request of this package (see docs/exactly-once.md).
 func classify(err error) class {
 	var code kafka.Error
-	var final permanentError
-	if errors.As(err, &final) {
+	if _, final := errors.AsType[permanentError](err); final {
 		return classFatal
 	}
 	if !errors.As(err, &code) {

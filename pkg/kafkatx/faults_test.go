@@ -23,7 +23,7 @@ var faultKeys = map[string]kmsg.Key{
 func faultRun(t *testing.T, brokers []string, fn *faultNet, hits func() int) {
 	t.Helper()
 	const n, partitions = 240, 2
-	out := watchTopic(t, brokers, "out")
+	out := watchOut(t, brokers)
 	cfg := testStage("faulty", []string{"in"}, "state", "out")
 	cfg.SessionTimeout, cfg.RebalanceBound, cfg.MaxBatchRecords = 500*time.Millisecond, time.Second, 10
 	fill(t, brokers, "in", partitions, 0, n)

@@ -28,7 +28,7 @@ func admin(t testing.TB, brokers []string) *kadm.Client {
 // runOnce runs a stage until n records are out, and stops it.
 func runOnce(t *testing.T, brokers []string, cfg StageConfig, n int) {
 	t.Helper()
-	out := watchTopic(t, brokers, "out")
+	out := watchOut(t, brokers)
 	r := start(t, brokers, cfg)
 	eventually(t, "records are out", func() bool { return out.distinct() >= n })
 	r.stop(t)
@@ -148,7 +148,7 @@ func testZombie(t *testing.T, brokers []string) {
 	cfg := testStage("zombie", []string{"in"}, "state", "out")
 	cfg.SessionTimeout, cfg.RebalanceBound, cfg.MaxBatchRecords = time.Second, 2*time.Second, 5
 	net := newFaultNet()
-	out := watchTopic(t, brokers, "out")
+	out := watchOut(t, brokers)
 	zombie := startWorker(t, brokers, cfg, net)
 	for i := range 3 { // in turn: the one that is frozen is the one that had all numbers
 		fill(t, brokers, "in", 2, i*n, (i+1)*n)

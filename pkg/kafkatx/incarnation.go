@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -38,9 +39,7 @@ func (o *incarnation) process(taking, working context.Context, h Processor) erro
 			}
 		}
 		// Committed: outputs, state and positions, or none of them. Only now is the batch forgotten.
-		for tp, next := range in.next {
-			o.committed[tp] = next
-		}
+		maps.Copy(o.committed, in.next)
 		o.count("in", in.recs)
 	}
 }
@@ -166,9 +165,7 @@ func (o *incarnation) poll(taking context.Context) (bite, error) {
 		if err != nil || taking.Err() != nil {
 			return in, errors.Join(err, taking.Err())
 		}
-		for tp, next := range in.next {
-			passed[tp] = next
-		}
+		maps.Copy(passed, in.next)
 		in.next = passed
 		if len(in.recs) > 0 {
 			return in, nil

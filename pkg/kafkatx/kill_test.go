@@ -35,7 +35,7 @@ func (o *workerOrder) config() StageConfig {
 func TestMain(m *testing.M) {
 	if order := os.Getenv(workerEnv); order != "" {
 		if err := work(order); err != nil {
-			slog.Error("worker", "err", err)
+			fmt.Fprintln(os.Stderr, "worker:", err)
 			os.Exit(1)
 		}
 		return
@@ -112,30 +112,22 @@ func killWorkers(t *testing.T, k *testkit.Cluster, span time.Duration, disturb f
 		}
 	}
 	// Records come in for as long as the storm lasts, each of them twice.
-	p, err := c.NewProducer(ProducerConfig{TransactionalID: "source"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Init(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	p := newProducer(t, c, "source", "zstd")
 	records := 0
 	for pause(ctx, 100*time.Millisecond) {
 		var recs []Record
 		for i := max(0, records-200); i < records+200; i++ {
 			recs = append(recs, Record{Topic: "in", Partition: int32(i % partitions), Key: fmt.Append(nil, i), Value: fmt.Append(nil, "v", i)})
 		}
-		if _, err := p.Produce(t.Context(), recs); err != nil {
-			t.Fatal(err)
+		if err := commitAll(t.Context(), p, recs); err == nil {
+			records += 200
+		} else if err := p.Init(t.Context()); err != nil { // and again: the first stage drops repeats
+			t.Logf("source: %v", err)
 		}
-		if err := p.Commit(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		records += 200
 	}
 	wg.Wait()
 	first, second := startWorker(t, k.Brokers, orders[0].config(), nil), startWorker(t, k.Brokers, orders[1].config(), nil)
-	out := watchTopic(t, k.Brokers, "out")
+	out := watchOut(t, k.Brokers)
 	eventually(t, "all records are out", func() bool { return out.distinct() >= records })
 	eventually(t, "nothing is left to do", func() bool {
 		return first.Ready() && second.Ready() && first.Lag()["in"] == 0 && second.Lag()["mid"] == 0
@@ -148,6 +140,13 @@ func killWorkers(t *testing.T, k *testkit.Cluster, span time.Duration, disturb f
 	checkOnce(t, k.Brokers, "mid", records)
 	checkOnce(t, k.Brokers, "out", records)
 	t.Logf("%d records, %d kills of workers", records, kills)
+}
+
+func commitAll(ctx context.Context, p *Producer, recs []Record) error {
+	if _, err := p.Produce(ctx, recs); err != nil {
+		return err
+	}
+	return p.Commit(ctx)
 }
 
 // killOne runs one worker process for a while and kills it.

@@ -161,9 +161,3 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 	})
 	return n, err
 }
-
-// moved says whether an error may mean that a partition's leader is another one than we believe.
-func moved(err error) bool {
-	k := classify(err)
-	return err != nil && (k == classRetry || k == classFatal)
-}

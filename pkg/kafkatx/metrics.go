@@ -75,8 +75,7 @@ func (m *metrics) retry(op string, err error) {
 		}
 	}
 	code := "transport"
-	var k kafka.Error
-	if errors.As(err, &k) {
+	if k, ok := errors.AsType[kafka.Error](err); ok {
 		code = strconv.Itoa(int(k))
 	}
 	m.retries.WithLabelValues(op, code).Inc()

@@ -32,10 +32,10 @@ func (c *Client) Offsets(ctx context.Context, topic string) (first, last []int64
 			all[i] = int32(i)
 		}
 		// The start is asked for first: it only grows, so that first <= last holds however long this takes.
-		if first, err = c.listOffsets(ctx, topic, all, atStart, false); err != nil {
+		if first, err = c.listOffsets(ctx, topic, all, atStart); err != nil {
 			return err
 		}
-		last, err = c.listOffsets(ctx, topic, all, atEnd, false)
+		last, err = c.listOffsets(ctx, topic, all, atEnd)
 		return err
 	})
 	return first, last, err
@@ -55,7 +55,7 @@ func (c *Client) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]i
 	var found []int64
 	err = c.retry(ctx, "list offsets of "+topic, func() error {
 		var err error
-		found, err = c.listOffsets(ctx, topic, all, at.UnixMilli(), false)
+		found, err = c.listOffsets(ctx, topic, all, at.UnixMilli())
 		return err
 	})
 	for i, o := range found {
@@ -69,11 +69,11 @@ func (c *Client) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]i
 // bounds returns the first offset and the high watermark of one partition.
 func (c *Client) bounds(ctx context.Context, topic string, partition int32) (first, last int64, err error) {
 	err = c.retry(ctx, fmt.Sprintf("list offsets of %s, partition %d", topic, partition), func() error {
-		f, err := c.listOffsets(ctx, topic, []int32{partition}, atStart, false)
+		f, err := c.listOffsets(ctx, topic, []int32{partition}, atStart)
 		if err != nil {
 			return err
 		}
-		l, err := c.listOffsets(ctx, topic, []int32{partition}, atEnd, false)
+		l, err := c.listOffsets(ctx, topic, []int32{partition}, atEnd)
 		if err != nil {
 			return err
 		}
@@ -83,9 +83,8 @@ func (c *Client) bounds(ctx context.Context, topic string, partition int32) (fir
 	return first, last, err
 }
 
-// listOffsets asks the leaders of the partitions, once, for their offset at a time. stable asks for the last stable offset, not the
-// high watermark.
-func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int32, at int64, stable bool) ([]int64, error) {
+// listOffsets asks the leaders of the partitions, once, for their offset at a time; the end is the high watermark.
+func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int32, at int64) ([]int64, error) {
 	byLeader := map[int32][]listOffsetsPartition{}
 	for _, p := range partitions {
 		node, err := c.leader(ctx, topic, p)
@@ -97,9 +96,6 @@ func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int
 	found := map[int32]int64{}
 	for node, ps := range byLeader {
 		req := &listOffsetsRequest{routed: routed{node}, ReplicaID: -1, Topics: []listOffsetsTopic{{Name: topic, Partitions: ps}}}
-		if stable {
-			req.IsolationLevel = 1
-		}
 		res, err := call[*listOffsetsResponse](ctx, c, requestTimeout, req)
 		if err != nil {
 			c.layout.suspect(topic)

@@ -37,8 +37,8 @@ func (o *owner) run(taking, working context.Context) error {
 		err := o.incarnation(taking, working)
 		o.loaded.Store(false)
 		switch {
-		case err == nil, taking.Err() != nil, working.Err() != nil:
-			return nil
+		case taking.Err() != nil, working.Err() != nil:
+			return nil //nolint:nilerr // what fails while the number is given up is no failure
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrRefused), errors.Is(err, ErrStaleMember):
 		default:
 			return err
@@ -46,7 +46,7 @@ func (o *owner) run(taking, working context.Context) error {
 		o.log.Warn("starting the number over", "err", err)
 		// Only a member that the group still knows may fence others.
 		if o.s.m.confirm(taking) != nil {
-			return nil
+			return nil //nolint:nilerr // the number is given up
 		}
 		if o.s.m.round() != round {
 			fenced = nil // another member may have had the number in between, as is its right

@@ -275,7 +275,9 @@ func (p *Producer) settle(g *group, offsets []int64) (acked bool, err error) {
 		g.batches = g.batches[1:]
 		return true, nil
 	}
-	p.watch(g.err)
+	if lost(g.err) {
+		p.suspect.Store(true)
+	}
 	p.c.layout.suspect(g.tp.topic)
 	if errors.Is(g.err, kafka.MessageSizeTooLarge) || errors.Is(g.err, kafka.RecordListTooLarge) {
 		if first.count == 1 {

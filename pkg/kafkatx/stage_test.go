@@ -169,16 +169,16 @@ func fill(t testing.TB, brokers []string, topic string, partitions, from, to int
 	}
 }
 
-// tally counts what a read_committed reader sees on a topic.
+// tally counts what a read_committed reader sees on the topic "out".
 type tally struct {
 	mu    sync.Mutex
 	count map[string]int
 }
 
-func watchTopic(t testing.TB, brokers []string, topic string) *tally {
+func watchOut(t testing.TB, brokers []string) *tally {
 	t.Helper()
 	ta := &tally{count: map[string]int{}}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		t.Fatalf("kgo: %v", err)
@@ -236,7 +236,7 @@ func testOnce(t *testing.T, brokers []string) {
 	const partitions, n = 6, 3000
 	createTopics(t, brokers, partitions, "in", "in2", "out", "state")
 	createTopics(t, brokers, 1, "status")
-	out := watchTopic(t, brokers, "out")
+	out := watchOut(t, brokers)
 	fill(t, brokers, "in", partitions, 0, n/2)
 	cfg := testStage("pass", []string{"in", "in2"}, "state", "out")
 	cfg.MaxBatchRecords = 100
@@ -291,7 +291,7 @@ func (c *tick) Discard() {}
 func TestFeederKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t, 1, kfake.SeedTopics(2, "out", "state", "ledger"), kfake.SeedTopics(1, "status"))
-	out := watchTopic(t, k.ListenAddrs(), "out")
+	out := watchOut(t, k.ListenAddrs())
 	cfg := testStage("feed", nil, "state", "")
 	last := 50
 	cfg.New = func(n int32) (Handler, error) { return &ticker{number: n, last: last}, nil }

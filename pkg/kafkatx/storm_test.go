@@ -31,7 +31,7 @@ func (s *storm) stage(name, in, state, out string) StageConfig {
 }
 
 func (s *storm) run(t *testing.T) {
-	out := watchTopic(t, s.brokers, "out")
+	out := watchOut(t, s.brokers)
 	ctx, calm := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	if s.disturb != nil {

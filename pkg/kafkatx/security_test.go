@@ -1,0 +1,126 @@
+package kafkatx
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// newCertificate makes a self-signed certificate for 127.0.0.1, in memory and as a CA file.
+func newCertificate(t *testing.T) (cert tls.Certificate, caFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker.example.org"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, caFile
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	cert, right := newCertificate(t)
+	_, wrong := newCertificate(t)
+	k := newCluster(t, 1, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}}))
+	for _, tc := range []struct {
+		name     string
+		security Security
+		want     string
+	}{
+		{"right CA", Security{TLSCAFile: right}, ""},
+		{"wrong CA", Security{TLSCAFile: wrong}, "TLS handshake: check the CA file"},
+		{"system CAs", Security{TLS: true}, "TLS handshake: check the CA file"},
+		{"other name", Security{TLSCAFile: right, TLSServerName: "other.example.org"}, "TLS handshake"},
+		{"no TLS", Security{}, "it expects TLS (configured: false)"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := ClientConfig{Brokers: k.ListenAddrs()}
+			if err := tc.security.Apply(&cfg); err != nil {
+				t.Fatal(err)
+			}
+			c, err := NewClient(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if err := c.Ping(testContext(t)); tc.want != "" {
+				wantError(t, err, tc.want)
+			} else if err != nil {
+				t.Errorf("Ping: %v", err)
+			}
+		})
+	}
+}
+
+func TestSecurityIsChecked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name     string
+		security Security
+		want     string
+	}{
+		{"CA file is missing", Security{TLSCAFile: filepath.Join(dir, "nothing")}, "read CA file"},
+		{"CA file is no certificate", Security{TLSCAFile: empty}, "no PEM certificate"},
+		{"certificate without key", Security{TLSCertFile: empty}, "needs both"},
+		{"unknown mechanism", Security{SASLMechanism: "GSSAPI"}, "unknown mechanism"},
+		{"credentials without mechanism", Security{Username: "u"}, "no mechanism"},
+		{"no user", Security{SASLMechanism: "PLAIN", Password: "p"}, "needs a user name"},
+		{"empty password file", Security{SASLMechanism: "PLAIN", Username: "u", PasswordFile: empty}, "empty secret"},
+		{"no token file", Security{SASLMechanism: "OAUTHBEARER"}, "needs a token file"},
+	} {
+		wantError(t, tc.security.Apply(&ClientConfig{}), tc.want)
+	}
+}
+
+func TestBearerToken(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	for _, token := range []string{"first", "second"} { // what is in the file when the connection is made counts
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := &credentials{Security{SASLMechanism: "OAUTHBEARER", TokenFile: file}}
+		session, first, err := m.Start(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := string(first), "n,,\x01auth=Bearer "+token+"\x01\x01"; got != want {
+			t.Errorf("first message %q, want %q", got, want)
+		}
+		if done, _, err := session.Next(context.Background(), nil); !done || err != nil {
+			t.Errorf("after success: %t, %v", done, err)
+		}
+		if _, _, err := session.Next(context.Background(), []byte(`{"status":"invalid_token"}`)); err == nil {
+			t.Error("a refused token is no error")
+		}
+	}
+}

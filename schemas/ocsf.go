@@ -2,7 +2,8 @@ package schemas
 
 import "embed"
 
-// OCSF holds the tables under ocsf/: the schema's facts, and which class and activity a vendor record becomes.
+// OCSF holds what lies under ocsf/: the tables of the schema's facts, the tables that say which class and activity a vendor record
+// becomes, and a JSON Schema for each class.
 //
-//go:embed ocsf/*.csv
+//go:embed ocsf/*.csv ocsf/*.json
 var OCSF embed.FS

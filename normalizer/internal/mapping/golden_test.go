@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,9 +16,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"millrace/pkg/audit"
 	"millrace/pkg/ocsf"
+	"millrace/schemas"
 )
 
 var update = flag.Bool("update", false, "write what the mapping gives into testdata/*.txtar")
@@ -152,5 +155,52 @@ func TestGolden(t *testing.T) {
 				t.Errorf("mapping (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestJSONSchemas holds the events of all fixtures against the JSON Schema of their class.
+func TestJSONSchemas(t *testing.T) {
+	t.Parallel()
+	compiler := jsonschema.NewCompiler()
+	files, err := fs.Glob(schemas.OCSF, "ocsf/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := schemas.OCSF.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compiler.AddResource(doc.(map[string]any)["$id"].(string), doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	classes := map[int]*jsonschema.Schema{}
+	for _, c := range ocsf.Classes() {
+		s, err := compiler.Compile("urn:millrace:schema:ocsf:" + c.Name() + ":" + ocsf.Version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		classes[int(c)] = s
+	}
+	m := newMapper(t, Options{})
+	for name, a := range fixtures(t) {
+		events, err := m.Map(nil, audit.Record{Raw: a.raw(), Provenance: a.provenance()}, 1)
+		if err != nil {
+			continue // a refusal
+		}
+		for _, e := range events {
+			value, err := jsonschema.UnmarshalJSON(bytes.NewReader(e.Value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := classes[e.ClassUID].Validate(value); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }

@@ -1,9 +1,11 @@
-// Command gen writes the generated half of package ocsf from the project's table of the schema, schemas/ocsf/*.csv.
+// Command gen writes the generated half of package ocsf from the project's table of the schema, schemas/ocsf/*.csv, and beside the
+// table a JSON Schema for each class.
 package main
 
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"go/format"
 	"os"
@@ -20,7 +22,7 @@ func main() {
 	}
 	t, err := load(os.Args[1])
 	if err == nil {
-		err = t.writeAll(os.Args[2])
+		err = errors.Join(t.writeAll(os.Args[2]), t.writeSchemas(os.Args[1]))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)

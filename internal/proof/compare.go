@@ -30,10 +30,10 @@ func (c *check) compareRaw(ctx context.Context) error {
 		rec := &c.records[cp.record]
 		cp.raw++
 		switch {
-		case cp.raw > cp.want:
-			c.report.add(rec.workload, Repeated, "raw", name, "record %s of %s at %s", rec.id, name, where(r))
 		case hashOf(r.Value) != cp.sha:
 			c.report.add(rec.workload, Altered, "raw", name, "record %s of %s at %s", rec.id, name, where(r))
+		case cp.raw > cp.want:
+			c.report.add(rec.workload, Repeated, "raw", name, "record %s of %s at %s", rec.id, name, where(r))
 		case !rec.refused:
 			return c.mapCopy(r, cp.record)
 		}

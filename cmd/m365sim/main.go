@@ -46,6 +46,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			return probe(ctx, args[1:], stderr)
 		case "dump":
 			return dump(ctx, args[1:], stdout, stderr)
+		case "verify":
+			return verify(ctx, args[1:], stdout, stderr)
 		case "report":
 			return compare(ctx, args[1:], stdout, stderr)
 		}
@@ -188,6 +190,7 @@ what it had and what it served. docs/simulator.md is its manual.
   m365sim -dir ./sim -fault cut=0.05@blob  kept over restarts; 5 % of downloads break
   m365sim probe -dir ./sim                 exit 0 if the simulator of that folder answers
   m365sim dump -seed 7 -records 1000       the records of a week as NDJSON, no server
+  m365sim verify -dir ./sim -brokers HOST  hold the topics against what the tenant has
   m365sim report -records 100000 FILE…     how they look beside the records of files
 
 Faults: throttle403 throttle429 internal gateway unauthorized drop lost cut truncated

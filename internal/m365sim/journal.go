@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"millrace/internal/m365sim/tenant"
 )
 
 // The journal is an append-only file of JSON lines with everything that must survive a restart. A line that a crash cut short is
@@ -35,7 +37,8 @@ type event struct {
 	Records     int       `json:"records,omitempty"`
 	Bytes       int       `json:"bytes,omitempty"`
 	Webhook     *webhook  `json:"webhook,omitempty"`
-	Setup       string    `json:"setup,omitempty"` // of an origin: what else the tenant's bytes follow from
+	// Setup is the configuration of the tenant whose origin it is: what its bytes follow from.
+	Setup *tenant.Config `json:"setup,omitempty"`
 }
 
 type journal struct {
@@ -46,10 +49,39 @@ type journal struct {
 	err   error // of a write behind the scenes; reported by the next write or close
 }
 
+const journalName = "journal.ndjson"
+
+// FolderTenants returns the tenants that a simulator with this folder has, running or not. Whoever has them knows every record that
+// the simulator can serve.
+func FolderTenants(dir string) (tenants []tenant.Config, err error) {
+	f, err := os.Open(filepath.Join(dir, journalName))
+	if err != nil {
+		return nil, fmt.Errorf("m365sim: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	events, _, err := readEvents(f)
+	if err != nil {
+		return nil, fmt.Errorf("m365sim: read journal of %s: %w", dir, err)
+	}
+	at := map[string]int{}
+	for _, e := range events {
+		if e.Kind != eventOrigin || e.Setup == nil {
+			continue
+		}
+		if i, ok := at[e.Tenant]; ok {
+			tenants[i] = *e.Setup
+			continue
+		}
+		at[e.Tenant] = len(tenants)
+		tenants = append(tenants, *e.Setup)
+	}
+	return tenants, nil
+}
+
 const flushAfter = 200 * time.Millisecond
 
 func openJournal(dir string) (*journal, []event, error) {
-	path := filepath.Join(dir, "journal.ndjson")
+	path := filepath.Join(dir, journalName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("m365sim: open journal: %w", err)

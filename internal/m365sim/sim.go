@@ -257,17 +257,17 @@ func (s *Server) setUp() error {
 
 // bringUp makes the tenants and applies what the journal knows from earlier runs.
 func (s *Server) bringUp(past []event) error {
-	origins, setups := map[string]time.Time{}, map[string]string{}
+	setups := map[string]tenant.Config{}
 	for _, e := range past {
-		if e.Kind == eventOrigin {
-			origins[e.Tenant], setups[e.Tenant] = e.At, e.Setup
+		if e.Kind == eventOrigin && e.Setup != nil {
+			setups[e.Tenant] = *e.Setup
 		}
 	}
 	now := s.cfg.Clock().UTC()
 	for _, tc := range s.cfg.Tenants {
 		id := strings.ToLower(tc.ID())
 		if tc.Origin.IsZero() {
-			tc.Origin = origins[id]
+			tc.Origin = setups[id].Origin
 		}
 		if tc.Origin.IsZero() {
 			tc.Origin = now
@@ -279,13 +279,14 @@ func (s *Server) bringUp(past []event) error {
 		if s.tenants[id] != nil {
 			return fmt.Errorf("m365sim: tenant %s is configured twice", id)
 		}
-		setup := setupOf(t.Config())
-		if !origins[id].Equal(t.Config().Origin) {
-			if err := s.journal.write(event{Kind: eventOrigin, Tenant: id, At: t.Config().Origin, Setup: setup}); err != nil {
+		setup := t.Config()
+		switch old, known := setups[id]; {
+		case !known || !old.Origin.Equal(setup.Origin):
+			if err := s.journal.write(event{Kind: eventOrigin, Tenant: id, At: setup.Origin, Setup: &setup}); err != nil {
 				return err
 			}
-		} else if setups[id] != setup {
-			return fmt.Errorf("m365sim: folder %s has tenant %s with %s, now it would have %s; keep the settings or use another folder", s.cfg.Dir, id, setups[id], setup)
+		case describe(old) != describe(setup):
+			return fmt.Errorf("m365sim: folder %s has tenant %s with %s, now it would have %s; keep the settings or use another folder", s.cfg.Dir, id, describe(old), describe(setup))
 		}
 		s.tenants[id], s.order = t, append(s.order, t)
 	}
@@ -299,8 +300,8 @@ func (s *Server) bringUp(past []event) error {
 	return nil
 }
 
-// setupOf is what the bytes of a tenant follow from besides its id and origin.
-func setupOf(c tenant.Config) string {
+// describe says what the bytes of a tenant follow from besides its id and origin.
+func describe(c tenant.Config) string {
 	return fmt.Sprintf("seed %d, %d records, %d users, %g records/s afterwards, a large record of %d bytes", c.Seed, c.Records, c.Users, c.LiveRate, c.LargeRecord)
 }
 

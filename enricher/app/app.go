@@ -122,7 +122,7 @@ func (a *App) assemble(metrics *enrich.Metrics, shared *wire.Metrics, rt service
 		return err
 	}
 	a.directory = directory.NewLoader(directory.Config{Topic: names.Directory(), Wait: a.cfg.Directory.Wait, Tenants: tenants}, a.client, rt.Log, rt.Registry)
-	processors := enrich.Config{Names: names, Lookups: a.lookups, Metrics: metrics, Shared: shared, Now: time.Now}
+	processors := enrich.Config{Names: names, Lookups: a.lookups, Metrics: metrics, Shared: shared, Now: time.Now, Log: rt.Log}
 	a.stage, err = kafkatx.NewStage(a.client, kafkatx.StageConfig{
 		Prefix:      names.Prefix,
 		Name:        wire.StageEnricher,

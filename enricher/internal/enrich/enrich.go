@@ -3,7 +3,13 @@ package enrich
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"time"
+	"unicode/utf8"
 
 	"millrace/enricher/internal/join"
 	"millrace/pkg/audit"
@@ -25,16 +31,20 @@ type Config struct {
 	Metrics *Metrics
 	Shared  Shared
 	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Processor enriches the events of one number. It has no memory between batches that could change what an event becomes.
 type Processor struct {
-	cfg    Config
-	joiner *join.Joiner
+	cfg  Config
+	join joinFunc
 }
 
+// joinFunc appends an event with its joins to dst, as join.Joiner does.
+type joinFunc func(dst, event []byte, tenant audit.TenantID, l *join.Lookups) ([]byte, join.Report, error)
+
 // New makes the processor of one number.
-func New(cfg Config) *Processor { return &Processor{cfg: cfg, joiner: join.NewJoiner()} }
+func New(cfg Config) *Processor { return &Processor{cfg: cfg, join: join.NewJoiner().Join} }
 
 // Load is never called: the stage has no state topic.
 func (p *Processor) Load(kafkatx.Record) error { return nil }
@@ -48,9 +58,9 @@ func (p *Processor) Process(_ context.Context, in []kafkatx.Record) (kafkatx.Res
 	done := &batch{p: p, refused: map[wire.Reason]int{}}
 	res := kafkatx.Result{Outputs: make([]kafkatx.Record, 0, len(in)), Change: done}
 	buf := make([]byte, 0, roomFor(in))
-	for _, rec := range in {
+	for i, rec := range in {
 		from := len(buf)
-		out, report, err := p.joiner.Join(buf, rec.Value, audit.TenantID(wire.Header(rec, wire.HeaderTenant)), lookups)
+		out, report, err := p.joinSafely(done, buf, &in[i], lookups)
 		switch {
 		case err != nil:
 			res.Outputs = append(res.Outputs, p.refuse(done, rec, wire.ReasonInvalidEvent, "not an OCSF event in JSON")...)
@@ -68,6 +78,29 @@ func (p *Processor) Process(_ context.Context, in []kafkatx.Record) (kafkatx.Res
 		}
 	}
 	return res, nil
+}
+
+// joinSafely keeps a defect of the joins to the event that shows it: that event passes as it came, and the number goes on.
+func (p *Processor) joinSafely(done *batch, dst []byte, rec *kafkatx.Record, l *join.Lookups) (out []byte, report join.Report, err error) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		// What was panicked with may hold content of the event, unless it is the runtime's own.
+		what := fmt.Sprintf("%T", cause)
+		if re, ok := cause.(runtime.Error); ok {
+			what = re.Error()
+		}
+		p.cfg.Log.Error("the join panicked; the event passes without it", slog.String("topic", rec.Topic), slog.Int("partition", int(rec.Partition)),
+			slog.Int64("offset", rec.Offset), slog.String("err", what), slog.String("stack", string(debug.Stack())))
+		p.join = join.NewJoiner().Join // the old one stopped in the middle of something
+		if out, report, err = dst, (join.Report{}), join.ErrNotEvent; utf8.Valid(rec.Value) && json.Valid(rec.Value) {
+			out, err = append(dst, rec.Value...), nil
+			done.unjoined++
+		}
+	}()
+	return p.join(dst, rec.Value, audit.TenantID(wire.Header(*rec, wire.HeaderTenant)), l)
 }
 
 func (p *Processor) refuse(done *batch, rec kafkatx.Record, reason wire.Reason, detail string) []kafkatx.Record {
@@ -92,17 +125,19 @@ func createdAt(rec kafkatx.Record) (time.Time, bool) {
 
 // batch counts what a batch did. It is told to the metrics once the transaction is known to be committed, so that a redo counts once.
 type batch struct {
-	p       *Processor
-	lookups join.Counts
-	events  int
-	refused map[wire.Reason]int
-	created []time.Time
+	p        *Processor
+	lookups  join.Counts
+	events   int
+	unjoined int
+	refused  map[wire.Reason]int
+	created  []time.Time
 }
 
 // Merge tells the metrics.
 func (b *batch) Merge() {
 	m := b.p.cfg.Metrics
 	m.events.Add(float64(b.events))
+	m.unjoined.Add(float64(b.unjoined))
 	for _, s := range join.Sources() {
 		for _, o := range join.Outcomes() {
 			if n := b.lookups[s][o]; n > 0 {

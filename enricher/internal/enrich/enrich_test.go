@@ -3,6 +3,7 @@ package enrich
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"millrace/enricher/internal/join"
+	"millrace/pkg/audit"
 	"millrace/pkg/kafkatx"
 	"millrace/pkg/wire"
 )
@@ -49,7 +51,7 @@ func newProcessor(t testing.TB, s *shared) (*Processor, *prometheus.Registry) {
 	lookups := &join.Lookups{}
 	p := New(Config{
 		Names: wire.Names{Prefix: "test"}, Lookups: func() *join.Lookups { return lookups }, Metrics: metrics, Shared: s,
-		Now: func() time.Time { return at(107) },
+		Now: func() time.Time { return at(107) }, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(p.Close)
 	return p, registry
@@ -117,6 +119,42 @@ func TestProcess(t *testing.T) {
 	}
 	if _, err := NewMetrics(registry); err == nil {
 		t.Error("the metrics are not registered")
+	}
+}
+
+func TestADefectCostsNoEvent(t *testing.T) {
+	t.Parallel()
+	s := newShared()
+	p, _ := newProcessor(t, s)
+	good := p.join
+	p.join = func(dst, ev []byte, tenant audit.TenantID, l *join.Lookups) ([]byte, join.Report, error) {
+		if bytes.Contains(ev, []byte("defect")) {
+			_ = append(dst, "half an event"...)
+			panic("secret content")
+		}
+		return good(dst, ev, tenant, l)
+	}
+	in := []kafkatx.Record{event(0, `{"class_uid":1}`), event(1, `{"class_uid":2,"a":"defect"}`), event(2, `{"class_uid":3}`)}
+	res, err := p.Process(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Outputs) != 3 || !bytes.Equal(res.Outputs[1].Value, in[1].Value) || res.Outputs[1].Topic != "test.enriched.entra.v1" {
+		t.Fatalf("got %+v", res.Outputs)
+	}
+	for _, i := range []int{0, 2} {
+		if !bytes.Contains(res.Outputs[i].Value, []byte(`"enrichments"`)) {
+			t.Errorf("event %d was not joined: %s", i, res.Outputs[i].Value)
+		}
+	}
+	res.Change.Merge()
+	if n := testutil.ToFloat64(p.cfg.Metrics.unjoined); n != 1 || testutil.ToFloat64(p.cfg.Metrics.events) != 3 {
+		t.Errorf("%v events were counted as unjoined", n)
+	}
+
+	p.join = func(_, _ []byte, _ audit.TenantID, _ *join.Lookups) ([]byte, join.Report, error) { panic(p) }
+	if res, err = p.Process(t.Context(), []kafkatx.Record{event(0, "no JSON")}); err != nil || wire.Header(res.Outputs[0], wire.HeaderReason) != "invalid_event" {
+		t.Errorf("what cannot be passed on: %+v, %v", res.Outputs, err)
 	}
 }
 

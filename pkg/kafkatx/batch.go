@@ -42,24 +42,28 @@ var (
 )
 
 // appendBatch appends one record batch to dst: the records' keys, values and headers, compressed, under the given producer and sequence.
-// A record without a time gets now. scratch is reused between calls. The result can be sent any number of times.
-func (c *codecs) appendBatch(dst []byte, scratch *[]byte, kind codec, recs []Record, now time.Time, from producerState) ([]byte, error) {
+// A record without a time gets now. The result can be sent any number of times. raw is its size before compression.
+func (c *codecs) appendBatch(dst []byte, kind codec, recs []Record, now time.Time, from producerState) (out []byte, raw int, err error) {
 	first, last := int64(math.MaxInt64), int64(math.MinInt64)
 	for i := range recs {
 		t := stamp(&recs[i], now)
 		first, last = min(first, t), max(last, t)
 	}
-	raw := (*scratch)[:0]
-	for i := range recs {
-		raw = appendRecord(raw, &recs[i], int64(i), stamp(&recs[i], now)-first)
+	scratch, _ := c.scratch.Get().(*[]byte)
+	if scratch == nil {
+		scratch = new([]byte)
 	}
-	*scratch = raw
+	defer c.scratch.Put(scratch)
+	body := (*scratch)[:0]
+	for i := range recs {
+		body = appendRecord(body, &recs[i], int64(i), stamp(&recs[i], now)-first)
+	}
+	*scratch = body
 
 	start := len(dst)
 	dst = append(dst, make([]byte, headerSize)...)
-	dst, err := c.deflate(kind, dst, raw)
-	if err != nil {
-		return dst[:start], fmt.Errorf("compress record batch: %w", err)
+	if dst, err = c.deflate(kind, dst, body); err != nil {
+		return dst[:start], 0, fmt.Errorf("compress record batch: %w", err)
 	}
 	b := dst[start:]
 	attrs := uint16(kind)
@@ -78,7 +82,7 @@ func (c *codecs) appendBatch(dst []byte, scratch *[]byte, kind codec, recs []Rec
 	binary.BigEndian.PutUint32(b[atSequence:], uint32(from.sequence))
 	binary.BigEndian.PutUint32(b[atCount:], uint32(len(recs)))
 	binary.BigEndian.PutUint32(b[atCRC:], crc32.Checksum(b[atAttrs:], castagnoli))
-	return dst, nil
+	return dst, len(body), nil
 }
 
 // producerState is what a batch says about its writer.

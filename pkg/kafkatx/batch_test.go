@@ -46,8 +46,7 @@ func TestBatchRoundTrip(t *testing.T) {
 	c := testCodecs(t)
 	for _, kind := range allCodecs {
 		want := testRecords(300)
-		var scratch []byte
-		set, err := c.appendBatch([]byte("before"), &scratch, kind, want, time.Now(), producerState{id: 7, epoch: 3, sequence: 11, transactional: true})
+		set, _, err := c.appendBatch([]byte("before"), kind, want, time.Now(), producerState{id: 7, epoch: 3, sequence: 11, transactional: true})
 		if err != nil {
 			t.Fatalf("codec %d: %v", kind, err)
 		}
@@ -197,7 +196,7 @@ func TestHostileBatches(t *testing.T) {
 func FuzzRecordSet(f *testing.F) {
 	c := testCodecs(f)
 	for _, kind := range allCodecs {
-		b, err := c.appendBatch(nil, new([]byte), kind, testRecords(5), time.Now(), producerState{})
+		b, _, err := c.appendBatch(nil, kind, testRecords(5), time.Now(), producerState{})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -251,11 +250,11 @@ func TestEncodingAllocates(t *testing.T) {
 		recs[i].Value = []byte(`{"Operation":"FileAccessed","n":12345}`)
 	}
 	now := time.Now()
-	var scratch, dst []byte
+	var dst []byte
 	for _, kind := range []codec{codecNone, codecZstd, codecSnappy} {
 		allocs := testing.AllocsPerRun(20, func() {
 			var err error
-			if dst, err = c.appendBatch(dst[:0], &scratch, kind, recs, now, producerState{}); err != nil {
+			if dst, _, err = c.appendBatch(dst[:0], kind, recs, now, producerState{}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -289,9 +288,9 @@ func BenchmarkBatch(b *testing.B) {
 		b.Run(fmt.Sprintf("codec %d", kind), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
-			var dst, scratch []byte
+			var dst []byte
 			for b.Loop() {
-				dst, _ = c.appendBatch(dst[:0], &scratch, kind, recs, time.Now(), producerState{})
+				dst, _, _ = c.appendBatch(dst[:0], kind, recs, time.Now(), producerState{})
 			}
 		})
 	}

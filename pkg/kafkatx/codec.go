@@ -51,12 +51,13 @@ func parseCodec(name string) (codec, error) {
 // codecs holds the reusable compressors and decompressors of a client. It is safe for concurrent use, and needs no closing: nothing is
 // streamed, so that no goroutine runs between calls.
 type codecs struct {
-	zenc *zstd.Encoder
-	zdec *zstd.Decoder
-	gzw  sync.Pool // of *gzip.Writer
-	gzr  sync.Pool // of *gzip.Reader
-	lzw  sync.Pool // of *lz4.Writer
-	lzr  sync.Pool // of *lz4.Reader
+	zenc    *zstd.Encoder
+	zdec    *zstd.Decoder
+	gzw     sync.Pool // of *gzip.Writer
+	gzr     sync.Pool // of *gzip.Reader
+	lzw     sync.Pool // of *lz4.Writer
+	lzr     sync.Pool // of *lz4.Reader
+	scratch sync.Pool // of *[]byte: batches before compression, up to 4 MiB each, shared by all producers
 }
 
 func newCodecs() (*codecs, error) {

@@ -117,15 +117,17 @@ func classify(err error) class {
 		return classMember
 	case 10, 18, // too large
 		45, 59, // out of order sequence, unknown producer id: the log's memory of us expired
-		48,          // INVALID_TXN_STATE: there is no such transaction, e.g. it timed out
-		55, 87, 120: // operation not attempted, invalid record, TRANSACTION_ABORTABLE
+		48,      // INVALID_TXN_STATE: there is no such transaction, e.g. it timed out
+		55, 120: // operation not attempted, TRANSACTION_ABORTABLE
 		return classAbort
 	case 46: // DUPLICATE_SEQUENCE_NUMBER is success wherever it can happen
 		return classRetry
 	case 47, 49, 90: // invalid epoch, invalid producer id mapping, producer fenced
 		return classFenced
 	}
-	return classFatal // authorization, authentication, unsupported version, invalid request and anything unheard of
+	// Authorization, authentication, unsupported version, invalid request, invalid record (87: no key on a compacted topic), and
+	// anything unheard of.
+	return classFatal
 }
 
 // lost says whether err leaves open if the request was carried out.

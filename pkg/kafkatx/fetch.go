@@ -20,7 +20,7 @@ const (
 
 	// partFetchBytes and nodeFetchBytes bound one fetch, compressed; the first batch comes whole whatever its size.
 	partFetchBytes = 1 << 20
-	nodeFetchBytes = 4 << 20
+	nodeFetchBytes = 2 << 20
 
 	readCommitted = 1
 )

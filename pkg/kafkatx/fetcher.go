@@ -15,11 +15,11 @@ import (
 const (
 	// fetchesPerNode is how many fetches may be under way at one broker. One would do but for partitions that become ready while
 	// another fetch waits for data on quiet ones.
-	fetchesPerNode = 3
+	fetchesPerNode = 2
 
 	// maxBuffered bounds the records that are decoded and not yet taken, over all numbers of the process. A number that has nothing
 	// buffered is fetched for even beyond it, so that none starves.
-	maxBuffered = 64 << 20
+	maxBuffered = 48 << 20
 
 	// fetchRetry is the pause before a partition is fetched again after an error.
 	fetchRetry = 50 * time.Millisecond

@@ -78,6 +78,7 @@ func (o *incarnation) attempt(taking, working context.Context, res Result, offse
 		}
 		o.tries = backoff{}
 		o.outcome("committed", began)
+		o.log.Debug("transaction committed", "elapsed", time.Since(began))
 		return false, nil
 	}
 	if res.Change != nil {

@@ -42,7 +42,6 @@ type outBatch struct {
 // buffers is memory that is used again from call to call.
 type buffers struct {
 	groups   map[topicPartition]*group
-	scratch  []byte
 	encoded  [][]byte
 	used     int
 	rawLimit int // uncompressed size at which a batch is expected to reach the limit of its compressed size
@@ -117,12 +116,11 @@ func (p *Producer) encode(recs []Record, now time.Time) ([]*group, error) {
 // encodeBatches encodes records as one batch, or as several where one would be too large.
 func (p *Producer) encodeBatches(out []outBatch, recs []Record, now time.Time, seq int32) ([]outBatch, error) {
 	from := producerState{id: p.id, epoch: p.epoch, sequence: seq, transactional: true}
-	b, err := p.c.codecs.appendBatch(p.buf.take(), &p.buf.scratch, p.kind, recs, now, from)
+	b, raw, err := p.c.codecs.appendBatch(p.buf.take(), p.kind, recs, now, from)
 	p.buf.keep(b)
 	if err != nil {
 		return nil, err
 	}
-	raw := len(p.buf.scratch)
 	if len(b) > p.cfg.MaxBatchBytes && len(recs) > 1 {
 		p.buf.rawLimit = max(p.cfg.MaxBatchBytes/2, min(p.buf.rawLimit, raw)/2)
 		half := len(recs) / 2

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	kafka "github.com/segmentio/kafka-go"
 )
 
@@ -265,6 +266,11 @@ func (s *Stage) watch(ctx context.Context) error {
 
 // checkTopics makes sure that all input topics, and the state topic, have one and the same partition count, the one of the start.
 func (s *Stage) checkTopics(ctx context.Context) error {
+	if s.cfg.StatusTopic != "" {
+		if _, err := s.partitions(ctx, s.cfg.StatusTopic); err != nil {
+			return err
+		}
+	}
 	topics := slices.Clone(s.topics)
 	if s.cfg.StateTopic != "" && !slices.Contains(topics, s.cfg.StateTopic) {
 		topics = append(topics, s.cfg.StateTopic)
@@ -314,6 +320,8 @@ func (s *Stage) Lag() map[string]int64 {
 
 func (s *Stage) measure() {
 	stable := map[string]int64{}
+	s.c.metrics.lag.DeletePartialMatch(prometheus.Labels{"stage": s.cfg.Name}) // of numbers that went elsewhere
+	s.c.metrics.stableLag.DeletePartialMatch(prometheus.Labels{"stage": s.cfg.Name})
 	for topic, n := range s.Lag() {
 		s.c.metrics.lag.WithLabelValues(s.cfg.Name, topic).Set(float64(n))
 		stable[topic] = 0

@@ -320,6 +320,23 @@ func TestFeederKeepsItsPlace(t *testing.T) {
 	}
 }
 
+func TestStageRefusesMissingTopics(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(1, "in", "status"))
+	status := testStage("status", []string{"in"}, "", "out")
+	status.StatusTopic = "nothing"
+	for _, cfg := range []StageConfig{
+		testStage("input", []string{"in", "nothing"}, "", "out"),
+		testStage("state", []string{"in"}, "nothing", "out"),
+		status,
+	} {
+		t.Run(cfg.Name, func(t *testing.T) {
+			t.Parallel()
+			wantError(t, start(t, k.ListenAddrs(), cfg).fails(t), "nothing")
+		})
+	}
+}
+
 func TestStageRefusesUnequalTopics(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t, 1, kfake.SeedTopics(3, "in"), kfake.SeedTopics(4, "in2"), kfake.SeedTopics(1, "status"))

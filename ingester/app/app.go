@@ -12,6 +12,7 @@ import (
 	"millrace/internal/service"
 	"millrace/pkg/kafkatx"
 	"millrace/pkg/m365"
+	"millrace/pkg/msauth"
 	"millrace/pkg/wire"
 )
 
@@ -45,7 +46,7 @@ func Program() service.Program[Config] {
 	}
 }
 
-// New connects to Kafka, sees to the topics and makes the ingester. It calls Microsoft only in Run.
+// New makes the ingester: it sees whether anybody can sign in, connects to Kafka and sees to the topics.
 func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	metrics, err := m365.NewMetrics(rt.Registry)
 	if err != nil {
@@ -57,6 +58,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		RetryWait: cfg.Limits.RetryWait, DirectoryEvery: cfg.Limits.DirectoryEvery,
 		Memory: int64(cfg.Limits.Memory), SpoolDir: cfg.Limits.SpoolDir, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
 	}
+	var connections []*connection
 	for i, t := range cfg.Tenants {
 		c, err := t.connect(cfg.Limits, metrics)
 		if err != nil {
@@ -67,9 +69,13 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 			return nil, fmt.Errorf("tenants.%d.%w", i, err)
 		}
 		sc.Tenants = append(sc.Tenants, st)
+		connections = append(connections, c)
 	}
 	a := &App{}
 	if a.sources, err = source.New(sc); err != nil {
+		return nil, err
+	}
+	if err := probe(ctx, connections); err != nil {
 		return nil, err
 	}
 	if a.client, err = openKafka(ctx, cfg, wire.StageIngester, rt); err != nil {
@@ -93,9 +99,9 @@ func openKafka(ctx context.Context, cfg Config, stage string, rt service.Runtime
 	if err != nil {
 		return nil, err
 	}
+	err = ping(ctx, client)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = client.Ping(ctx)
 	var different []kafkatx.Difference
 	if err == nil {
 		different, err = client.EnsureTopics(ctx, cfg.Kafka.Specs(stage), cfg.Kafka.Topics.Create)
@@ -108,6 +114,38 @@ func openKafka(ctx context.Context, cfg Config, stage string, rt service.Runtime
 		rt.Log.Warn("a topic is not configured as it should be", "difference", d.String())
 	}
 	return client, nil
+}
+
+func ping(ctx context.Context, client *kafkatx.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return client.Ping(ctx)
+}
+
+// startTimeout bounds each look at a service that may not be there, so that a start fails with a clear line and does not hang.
+const startTimeout = 12 * time.Second
+
+// maxProbes bounds how many tenants are tried when a start looks for one that can sign in.
+const maxProbes = 5
+
+// probe fails if every tenant's credential is refused: then the configuration is wrong, and running on would only hide it. One tenant
+// that can sign in, or a sign-in service in trouble, is reason enough to start; what is wrong with the others shows in their status.
+func probe(ctx context.Context, connections []*connection) error {
+	if len(connections) > maxProbes {
+		return nil
+	}
+	var refused []error
+	for _, c := range connections {
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		_, err := c.tokens.Token(ctx, c.hosts.API)
+		cancel()
+		auth, ok := errors.AsType[*msauth.AuthError](err)
+		if !ok || auth.Code == "" && auth.Unwrap() == nil {
+			return nil
+		}
+		refused = append(refused, fmt.Errorf("tenant %s: %w", c.id, err))
+	}
+	return errors.Join(refused...)
 }
 
 // Run reads until ctx ends.

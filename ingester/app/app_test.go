@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -262,5 +263,40 @@ func TestFaults(t *testing.T) {
 	raw := w.read(w.rawTopics()...)
 	w.run(func() bool { return raw.count() >= len(must)/2 }) // and a restart in the middle
 	w.run(func() bool { return raw.count() >= len(must) })
+	w.verify(raw, must, w.expected(time.Now().Add(48*time.Hour)))
+}
+
+// TestMissingPermissionStopsOneContentType: without ReadDlp only DLP.All is missing, and its status says what to do.
+func TestMissingPermissionStopsOneContentType(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1000, func(c *m365sim.Config) {
+		c.Apps = []m365sim.App{{
+			ClientID: m365sim.DefaultClientID, Secret: m365sim.DefaultClientSecret, Roles: []string{"ActivityFeed.Read", "Directory.Read.All"},
+		}}
+	})
+	must := w.expected(time.Time{})
+	for _, st := range w.sim.Tenants() {
+		err := st.Blobs(t.Context(), time.Time{}, func(b tenant.Blob) error {
+			if b.ContentType == "DLP.All" {
+				for i := range b.Records {
+					delete(must, fmt.Sprintf("%s/%d", b.ContentID, i))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, status := w.read(w.rawTopics()...), w.read(w.cfg.Kafka.Names().Status())
+	w.run(func() bool {
+		for _, r := range status.all() {
+			var s wire.Status
+			if strings.HasSuffix(string(r.Key), ":dlp") && json.Unmarshal(r.Value, &s) == nil && s.State == wire.StateActionRequired {
+				return raw.count() >= len(must) && strings.Contains(s.Remedy, "ReadDlp") && s.Code == "AF10001"
+			}
+		}
+		return false
+	})
 	w.verify(raw, must, w.expected(time.Now().Add(48*time.Hour)))
 }

@@ -117,3 +117,21 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+func TestStartIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 500, nil)
+	wrong := w.cfg
+	wrong.Tenants = []Tenant{w.cfg.Tenants[0]}
+	wrong.Tenants[0].Secret = conf.SecretValue("swordfish")
+	if _, err := New(t.Context(), wrong, w.runtime()); err == nil || !strings.Contains(err.Error(), "AADSTS7000215") || strings.Contains(err.Error(), "swordfish") {
+		t.Errorf("wrong secret: %v", err)
+	}
+	nobody := w.cfg
+	nobody.Kafka.Brokers = []string{"127.0.0.1:1"}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := New(ctx, nobody, w.runtime()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || ctx.Err() != nil {
+		t.Errorf("no broker: %v", err)
+	}
+}

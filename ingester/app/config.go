@@ -41,7 +41,7 @@ type Tenant struct {
 	Components        []string `koanf:"components" help:"activities, directory; empty = both. files is not supported yet."`
 	ContentTypes      []string `koanf:"content_types" help:"Audit.AzureActiveDirectory, Audit.Exchange, Audit.SharePoint, Audit.General, DLP.All; empty = all. DLP.All carries matched secrets."`
 	RequestsPerMinute int      `koanf:"requests_per_minute" help:"The tenant's quota; 0 = 2000, the baseline of the service. Lowered by itself while the service throttles."`
-	Fetches           int      `koanf:"fetches" help:"Blobs fetched at a time; 0 = 8."`
+	Fetches           int      `koanf:"fetches" help:"Blobs fetched at a time; 0 = 16."`
 }
 
 // Hosts replace the hosts of the cloud, for a simulator or a disconnected cloud.

@@ -15,10 +15,15 @@ import (
 
 const (
 	maxOpen      = 20_000           // listed and uncommitted blobs of a stream at which listing of the past waits
-	lostAfter    = 4                // times that a blob may be unknown to the service until it counts as lost
+	lostAfter    = 4                // times that a blob may be unknown to the service until it counts as lost,
+	lostNotUntil = 10 * time.Minute // and how long: some proxy may answer 404 for a while
 	lastChance   = time.Hour        // before a blob expires it is taken even if it is cut short
+	cutAfter     = 4                // times that it was cut short before
 	expiredAfter = 90 * time.Minute // behind its expiration a blob is given up even if the service still has trouble
 )
+
+// defaultFetches keeps the quota busy at a latency of several hundred milliseconds.
+const defaultFetches = 16
 
 // queue holds a tenant's blobs that are to be fetched: live ones go first, those that failed when they are due. The owner's lock guards it.
 type queue struct {
@@ -117,7 +122,7 @@ func (st *stream) waitForRoom(ctx context.Context) error {
 func (t *tenant) dispatch(ctx context.Context) {
 	n := t.Fetches
 	if n <= 0 {
-		n = 8
+		n = defaultFetches
 	}
 	slots := make(chan struct{}, n) // one for each fetch
 	for {
@@ -188,7 +193,7 @@ func (st *stream) fetch(ctx context.Context, j *blobJob) {
 // finish makes the unit of a fetched blob; of a large one it only checks that it is whole.
 func (st *stream) finish(b *blob, sp *spool) (*unit, error) {
 	u := &unit{stream: st.id, blob: b}
-	u.partial = b.Expiration.Sub(b.fetched) < lastChance
+	u.partial = b.Expiration.Sub(b.fetched) < lastChance && b.attempts >= cutAfter
 	u.stage = func(c *checkpoint.Change) { c.Done(st.id, b.hash, b.Created) }
 	u.merged = func() { delete(st.open, b.hash) }
 	if sp.file == nil {
@@ -212,7 +217,8 @@ func (st *stream) missed(j *blobJob, err error) {
 	b.attempts++
 	via := b.via.String()
 	api, _ := errors.AsType[*m365.APIError](err)
-	gone := api != nil && api.Class == m365.ClassLost && (api.Code == "AF20051" || api.Status == 410 || b.attempts >= lostAfter)
+	gone := api != nil && api.Class == m365.ClassLost &&
+		(api.Code == "AF20051" || api.Status == 410 || b.attempts >= lostAfter && now.Sub(b.listed) > lostNotUntil)
 	if gone || now.After(b.Expiration.Add(expiredAfter)) {
 		o.s.metrics.blobs.WithLabelValues(via, "lost").Inc()
 		st.lose(b)

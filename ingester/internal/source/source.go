@@ -30,7 +30,7 @@ type Tenant struct {
 	Feed         *m365.Client
 	ContentTypes []audit.ContentType
 	Graph        *m365.Graph // nil = the directory is not read
-	Fetches      int         // blobs fetched at a time; 0 = 8
+	Fetches      int         // blobs fetched at a time; 0 = 16
 }
 
 // Config is what the streams of all numbers share.

@@ -75,7 +75,7 @@ func (s *status) ok(hasData bool, now time.Time) {
 func (s *status) failed(err error, now time.Time) {
 	code, remedy := codeOf(err), remedyOf(err)
 	switch {
-	case needsOperator(err):
+	case needsOperator(err), m365.ClassOf(err) == m365.ClassDisabled:
 		s.enter(wire.StateActionRequired, code, remedy, now)
 	case now.Sub(s.success) > disconnectedAfter:
 		s.enter(wire.StateDisconnected, code, remedy, now)

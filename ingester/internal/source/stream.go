@@ -169,13 +169,12 @@ func (st *stream) do(ctx context.Context, job plan.Job) {
 	st.fails++
 	st.status.failed(err, now)
 	wait := st.o.s.retryWait(err, st.fails)
-	switch m365.ClassOf(err) {
-	case m365.ClassPage:
-		wait = min(wait, st.o.s.cfg.RetryWait)
-		st.plan.Failed(job, wait, now)
-	case m365.ClassWindow:
+	switch class := m365.ClassOf(err); {
+	case class == m365.ClassWindow && st.fails < 3:
 		st.plan.Refused(job, now)
-	case m365.ClassNotStarted, m365.ClassDisabled:
+	case class == m365.ClassPage && st.fails < 3:
+		st.plan.Failed(job, st.o.s.cfg.RetryWait, now) // from its first page
+	case class == m365.ClassNotStarted, class == m365.ClassDisabled:
 		poke(st.t.recheck)
 		st.plan.Failed(job, wait, now)
 	default:

@@ -115,6 +115,14 @@ func (st *stream) start(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	}
 	st.log.Info("subscription started")
+	o.mu.Lock()
+	if st.plan != nil { // it had been on: what came into being while it was off is lost
+		o.offer(gapUnit(st.id, st.t.ID, st.ct, wireGap(st.plan.Cursor(), st.now(), "before_subscription", "")))
+		st.status.value.Gaps++
+		st.status.value.DataLoss = true
+		st.status.changed()
+	}
+	o.mu.Unlock()
 	st.enable()
 	return 0, nil
 }

@@ -35,10 +35,10 @@ const (
 	// maxMessageBytes is the largest record batch of a topic that sets no limit of its own: the 16 MiB of the largest topics and some room
 	// for the batch around a record.
 	maxMessageBytes = 17 << 20
-	// retentionInterval is how often records that outlived retention.ms are dropped and compacted topics are compacted.
+	// retentionInterval is how often records that outlived retention.ms are dropped.
 	retentionInterval = time.Minute
-	// defaultRetention is how long records of a topic are kept that says nothing about it.
-	defaultRetention = 30 * 24 * time.Hour
+	// never is further away than any process lives, and still fits kfake's arithmetic.
+	never = 30 * 365 * 24 * time.Hour
 	// offsetsRetention is how long committed offsets of a group without members are kept: longer than any topic keeps records, so that a
 	// pipeline that was off for weeks continues where it was.
 	offsetsRetention = 45 * 24 * time.Hour
@@ -58,6 +58,7 @@ type Config struct {
 type Broker struct {
 	addr    string
 	dir     string
+	log     *slog.Logger
 	cluster *kfake.Cluster
 	cleanup []func() error // what Close undoes, last entry first
 
@@ -75,7 +76,7 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	b = &Broker{dir: cfg.Dir, stopRetention: make(chan struct{}), retentionDone: make(chan struct{})}
+	b = &Broker{dir: cfg.Dir, log: cfg.Logger, stopRetention: make(chan struct{}), retentionDone: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.unwind())
@@ -96,7 +97,7 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 		kfake.DataDir(filepath.Join(b.dir, "log")),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
 		kfake.WithLogger(logger{cfg.Logger}),
-		kfake.BrokerConfigs(brokerConfigs(interval)),
+		kfake.BrokerConfigs(brokerConfigs()),
 	)
 	if err != nil {
 		_ = ln.Close() // closed already where kfake got far enough to own it
@@ -105,18 +106,20 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 	if err := os.WriteFile(b.portFile(), []byte(strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)+"\n"), 0o644); err != nil {
 		cfg.Logger.Warn("port not remembered", "err", err)
 	}
-	go b.applyRetention(interval)
+	go b.keepRetention(interval)
 	b.cleanup = append(b.cleanup, b.stopCluster)
 	return b, nil
 }
 
-// brokerConfigs returns the settings that differ from kfake's own. There is no retention by size: it would delete input that a stage has not
-// read yet. Topics are never created by asking for them: kfake's default.
-func brokerConfigs(interval time.Duration) map[string]string {
+// brokerConfigs returns the settings that differ from kfake's own. Nothing is deleted by size, because that would take input that a stage has not read yet, nor by
+// kfake's clock (see keepRetention). Compaction is off: kfake takes records of open transactions into account that may still be aborted, and removes the
+// old files of a partition before it has written the new ones, so that a kill in between would lose the state that lives on compacted topics.
+// Topics are never created by asking for them: kfake's default.
+func brokerConfigs() map[string]string {
 	return map[string]string{
 		"message.max.bytes":              strconv.Itoa(maxMessageBytes),
-		"log.retention.ms":               strconv.FormatInt(defaultRetention.Milliseconds(), 10),
-		"log.cleaner.backoff.ms":         strconv.FormatInt(interval.Milliseconds(), 10),
+		"log.retention.ms":               "-1",
+		"log.cleaner.backoff.ms":         strconv.FormatInt(never.Milliseconds(), 10),
 		"offsets.retention.minutes":      strconv.Itoa(int(offsetsRetention / time.Minute)),
 		"transactional.id.expiration.ms": strconv.Itoa(math.MaxInt32), // 24.8 days: the setting is a 32-bit integer in Kafka too
 	}
@@ -168,22 +171,6 @@ func (b *Broker) stopCluster() error {
 	<-b.retentionDone
 	b.cluster.Close()
 	return nil
-}
-
-// applyRetention drops what outlived its topic's retention.ms until the broker stops. kfake does it on its own clock only while some topic sets
-// a retention explicitly.
-func (b *Broker) applyRetention(every time.Duration) {
-	defer close(b.retentionDone)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-b.stopRetention:
-			return
-		case <-tick.C:
-			b.cluster.ApplyRetention()
-		}
-	}
 }
 
 func (b *Broker) portFile() string { return filepath.Join(b.dir, "port") }

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // hold opens a broker, prints its address and waits to be killed, or for its parent to end.
 func hold(dir string) {
-	b, err := Open(Config{Dir: dir})
+	b, err := open(Config{Dir: dir}, 20*time.Millisecond)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -215,17 +215,16 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestKilledProcessLeavesNoLockAndLosesNothing(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	holder := exec.Command(os.Args[0])
+// startHolder runs a broker on dir in a process of its own, which looks for expired records every 20 ms.
+func startHolder(t *testing.T, dir string) (holder *exec.Cmd, addr string) {
+	t.Helper()
+	holder = exec.Command(os.Args[0])
 	holder.Env = append(os.Environ(), holdEnv+"="+dir)
 	holder.Stderr = os.Stderr
 	stdin, err := holder.StdinPipe() // open as long as we live
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = stdin.Close() }()
 	stdout, err := holder.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -233,25 +232,66 @@ func TestKilledProcessLeavesNoLockAndLosesNothing(t *testing.T) {
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
 	}
-	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = holder.Process.Kill() // it may be gone
+		_ = holder.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the holder printed no address: %v", err)
 	}
-	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "process "+strconv.Itoa(holder.Process.Pid)) {
-		t.Errorf("open while process %d has the folder: %v, want %v", holder.Process.Pid, err, ErrLocked)
-	}
-	cl := newClient(t, strings.TrimSpace(addr))
-	createTopic(t, cl, "kept", nil)
-	produce(t, cl, record("kept", "written before the kill"))
-	cl.Close()
+	return holder, strings.TrimSpace(line)
+}
+
+func kill(t *testing.T, holder *exec.Cmd) {
+	t.Helper()
 	if err := holder.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = holder.Wait()
+}
+
+func TestKilledProcessLeavesNoLockAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	holder, addr := startHolder(t, dir)
+	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "process "+strconv.Itoa(holder.Process.Pid)) {
+		t.Errorf("open while process %d has the folder: %v, want %v", holder.Process.Pid, err, ErrLocked)
+	}
+	cl := newClient(t, addr)
+	createTopic(t, cl, "kept", nil)
+	produce(t, cl, record("kept", "written before the kill"))
+	cl.Close()
+	kill(t, holder)
 
 	b := openBroker(t, Config{Dir: dir})
 	if got := read(t, newClient(t, b.Addr(), kgo.ConsumeTopics("kept")), 1); got[0] != "written before the kill" {
 		t.Errorf("read %q", got[0])
+	}
+}
+
+// TestKillAfterRetentionKeepsOffsets lets every record of a partition but the last expire, kills the broker, and sees that offsets go on where they were.
+func TestKillAfterRetentionKeepsOffsets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	holder, addr := startHolder(t, dir)
+	cl := newClient(t, addr)
+	createTopic(t, cl, "aging", map[string]string{"retention.ms": "3600000"})
+	for range 10 {
+		old := record("aging", "old")
+		old.Timestamp = time.Now().Add(-2 * time.Hour)
+		produce(t, cl, old)
+	}
+	awaitStart(t, cl, "aging", 9)
+	cl.Close()
+	kill(t, holder)
+
+	b := openBroker(t, Config{Dir: dir})
+	next := record("aging", "next")
+	produce(t, newClient(t, b.Addr()), next)
+	if next.Offset != 10 {
+		t.Errorf("offset after kill and restart %d, want 10", next.Offset)
 	}
 }
 
@@ -314,20 +354,77 @@ func TestRetentionByTime(t *testing.T) {
 	old.Timestamp = time.Now().Add(-2 * time.Hour)
 	produce(t, cl, old)
 	produce(t, cl, record("aging", "young"))
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	for {
-		starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, "aging")
-		if err != nil {
-			t.Fatalf("list start offsets: %v", err)
-		}
-		if start, _ := starts.Lookup("aging", 0); start.Offset == 1 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	awaitStart(t, cl, "aging", 1)
 	reader := newClient(t, b.Addr(), kgo.ConsumeTopics("aging"))
 	if got := read(t, reader, 1); got[0] != "young" {
 		t.Errorf("read %q, want %q", got[0], "young")
+	}
+}
+
+// TestCompactedTopicsAreKept has old records and superseded ones on a topic that is state: all of them stay.
+func TestCompactedTopicsAreKept(t *testing.T) {
+	t.Parallel()
+	b, err := open(Config{Logger: testkit.Logger(t)}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeBroker(t, b) })
+	cl := newClient(t, b.Addr(), kgo.ConsumeTopics("state"))
+	createTopic(t, cl, "state", map[string]string{"cleanup.policy": "compact", "retention.ms": "1000"})
+	for i := range 5 {
+		old := &kgo.Record{Topic: "state", Key: []byte("key"), Value: []byte(strconv.Itoa(i)), Timestamp: time.Now().Add(-1000 * time.Hour)}
+		produce(t, cl, old)
+	}
+	if err := b.dropExpired(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, cl, 5); got[0] != "0" || got[4] != "4" {
+		t.Errorf("read %q, want all five records", got)
+	}
+}
+
+func TestRetentionOf(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		configs map[string]string
+		want    time.Duration
+		limited bool
+	}{
+		{"says nothing", nil, 0, false},
+		{"an hour", map[string]string{"retention.ms": "3600000"}, time.Hour, true},
+		{"delete", map[string]string{"cleanup.policy": "delete", "retention.ms": "1000"}, time.Second, true},
+		{"for ever", map[string]string{"retention.ms": "-1"}, 0, false},
+		{"compacted", map[string]string{"cleanup.policy": "compact", "retention.ms": "1000"}, 0, false},
+		{"both", map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "1000"}, time.Second, true},
+		{"no number", map[string]string{"retention.ms": "soon"}, 0, false},
+		{"too long for a duration", map[string]string{"retention.ms": "9223372036854775807"}, 0, false},
+	}
+	for _, tt := range tests {
+		configs := map[string]*string{}
+		for k, v := range tt.configs {
+			configs[k] = &v
+		}
+		if got, limited := retentionOf(configs); got != tt.want || limited != tt.limited {
+			t.Errorf("%s: %v, %v; want %v, %v", tt.name, got, limited, tt.want, tt.limited)
+		}
+	}
+}
+
+// awaitStart waits until the first offset of partition 0 is the wanted one.
+func awaitStart(t *testing.T, cl *kgo.Client, topic string, want int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	for {
+		starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
+		if err != nil {
+			t.Fatalf("list start offsets: %v", err)
+		}
+		start, _ := starts.Lookup(topic, 0)
+		if start.Offset == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

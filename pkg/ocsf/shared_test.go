@@ -107,8 +107,16 @@ func mutate(rng *rand.Rand, e map[string]any) {
 		}
 	}
 	switch values := []any{
-		nil, "", "text", 0, 1, 2, 3, 99, 4711, -1, 70000, 1.5, true, []any{}, []any{"a", 1}, map[string]any{}, map[string]any{"name": "x"},
-		"1.9.0", "1.7.0", "1.8.0-dev", "Other", "Unknown", "Success", []any{nil}, []any{"cloud"}, []any{"cloud", "host", "incident"}, 2004, 6006, 300101,
+		nil, "", "text", 0, 1, 2, 3, 99, 4711, -1, 70000, 1.5, true,
+		[]any{},
+		[]any{"a", 1},
+		map[string]any{},
+		map[string]any{"name": "x"},
+		"1.9.0", "1.7.0", "1.8.0-dev", "Other", "Unknown", "Success",
+		[]any{nil},
+		[]any{"cloud"},
+		[]any{"cloud", "host", "incident"},
+		2004, 6006, 300101,
 		strings.Repeat("é", 41),
 	}; rng.IntN(4) {
 	case 0:

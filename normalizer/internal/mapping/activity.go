@@ -186,8 +186,9 @@ func (v *verb) in(class ocsf.Class, op string) int {
 			"activate": ocsf.AccountChangeEnable, "resume": ocsf.AccountChangeEnable, "disable": ocsf.AccountChangeDisable,
 			"deactivate": ocsf.AccountChangeDisable, "suspend": ocsf.AccountChangeDisable,
 		})
+	default: // no row of the tables leaves these to the verb
+		return ocsf.Other
 	}
-	return ocsf.Other
 }
 
 func (v *verb) pick(activities map[string]int) int {

@@ -134,8 +134,6 @@ const (
 )
 
 // fieldOf is the field of a name; letter case matters, as everywhere in JSON.
-//
-//nolint:gocyclo,funlen // a table in the form that the compiler turns into a search.
 func fieldOf(name string) field {
 	switch name {
 	case "Id":

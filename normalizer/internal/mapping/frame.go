@@ -1,7 +1,7 @@
 package mapping
 
 import (
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // RFC 9562 defines the version 5 UUID by SHA-1; nothing secret rests on it
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -18,11 +18,12 @@ var namespace = uuid5([16]byte{
 
 // uuid5 is a name-based UUID (RFC 9562 section 5.5).
 func uuid5(space [16]byte, name []byte) [16]byte {
-	h := sha1.New()
-	_, _ = h.Write(space[:]) // a hash never fails
-	_, _ = h.Write(name)
-	var sum [sha1.Size]byte
-	h.Sum(sum[:0])
+	return uuidOf(append(space[:], name...))
+}
+
+// uuidOf is the UUID of a namespace and a name, one behind the other.
+func uuidOf(spaceAndName []byte) [16]byte {
+	sum := sha1.Sum(spaceAndName) //nolint:gosec // see the import
 	u := [16]byte(sum[:16])
 	u[6] = u[6]&0x0f | 0x50
 	u[8] = u[8]&0x3f | 0x80
@@ -55,11 +56,7 @@ func (w *worker) eventUID(id string, index int) string {
 	b = append(b, '|')
 	b = strconv.AppendInt(b, int64(index), 10)
 	w.name = b
-	sum := sha1.Sum(b)
-	u := [16]byte(sum[:16])
-	u[6] = u[6]&0x0f | 0x50
-	u[8] = u[8]&0x3f | 0x80
-	return formatUUID(u)
+	return formatUUID(uuidOf(b))
 }
 
 // frame fills what every event has, whatever its class; n > 1 is a fan-out, of which this is number index.
@@ -242,8 +239,12 @@ func osType(name string) int {
 		prefix string
 		id     int
 	}{
-		{"windows", ocsf.OSTypeWindows}, {"mac", ocsf.OSTypeMacOS}, {"ipad", ocsf.OSTypeIPadOS}, {"ios", ocsf.OSTypeIOS},
-		{"android", ocsf.OSTypeAndroid}, {"linux", ocsf.OSTypeLinux},
+		{"windows", ocsf.OSTypeWindows},
+		{"mac", ocsf.OSTypeMacOS},
+		{"ipad", ocsf.OSTypeIPadOS},
+		{"ios", ocsf.OSTypeIOS},
+		{"android", ocsf.OSTypeAndroid},
+		{"linux", ocsf.OSTypeLinux},
 	} {
 		if len(name) >= len(known.prefix) && strings.EqualFold(name[:len(known.prefix)], known.prefix) {
 			return known.id

@@ -22,8 +22,7 @@ func FuzzMap(f *testing.F) {
 		rec := recordOf(raw, "Audit.General")
 		events, err := m.Map(nil, rec, 1)
 		envelope, envelopeErr := audit.ParseEnvelope(raw)
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
+		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			if refusal.Reason == ReasonInvalidJSON && envelopeErr == nil {
 				t.Fatalf("%v, but audit.ParseEnvelope takes it", refusal)
 			}

@@ -91,8 +91,7 @@ func (a archive) result(t *testing.T, rec audit.Record) string {
 		digest = 0 // bytes that are no record have no digest, and are refused
 	}
 	events, err := newMapper(t, a.options()).Map(nil, rec, digest)
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return refusal.Error() + "\n"
 	}
 	if err != nil {

@@ -25,7 +25,7 @@ type pairList struct {
 
 // pairs gives the entries of a field that holds such a list.
 func (r *record) pairs(f field) *pairList {
-	l := &r.lists[0]
+	var l *pairList
 	switch f {
 	case fExtendedProperties:
 		l = &r.lists[1]
@@ -33,6 +33,8 @@ func (r *record) pairs(f field) *pairList {
 		l = &r.lists[2]
 	case fModifiedProperties:
 		l = &r.lists[3]
+	default: // fParameters
+		l = &r.lists[0]
 	}
 	if l.read {
 		return l

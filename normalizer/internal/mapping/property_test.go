@@ -138,8 +138,7 @@ func TestTypeConfusion(t *testing.T) {
 			t.Fatal(err)
 		}
 		events, err := m.Map(nil, audit.Record{Raw: raw, Provenance: p}, digest)
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
+		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			refusals[refusal.Reason]++
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 
@@ -115,8 +116,8 @@ func (r *record) findUnknown(key []byte) int {
 		}
 		return -1
 	}
-	for i := len(r.members) - 1; i >= 0; i-- {
-		if r.members[i].id == fUnknown && bytes.Equal(r.members[i].key, key) {
+	for i, v := range slices.Backward(r.members) {
+		if v.id == fUnknown && bytes.Equal(v.key, key) {
 			return i
 		}
 	}
@@ -239,7 +240,9 @@ func (r *record) unquote(raw []byte) string {
 
 // view is b as a string without a copy. What it is made from does not change while the record is mapped: the caller's bytes are
 // read only, and the arena is only appended to. Nothing that outlives Map may keep such a string; the encoded event is a copy.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func view(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // the comment above says why it is safe
+}
 
 // isPlaceholder reports whether the vendor's text means nothing.
 func isPlaceholder(s string) bool {

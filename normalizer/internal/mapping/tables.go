@@ -45,7 +45,6 @@ type tables struct {
 	any    rowSet // rows for every record type
 	sets   map[int]*rowSet
 	verbs  map[string]*verb
-	words  map[string]string // workloads and the service each belongs to
 	known  map[string]string // texts that are often kept beyond a record
 }
 

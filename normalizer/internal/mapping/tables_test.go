@@ -149,9 +149,19 @@ func TestGlob(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"add user", "add user", true}, {"add user", "add users", false}, {"*", "", true}, {"a*", "abc", true}, {"*c", "abc", true},
-		{"*b*", "abc", true}, {"a?c", "abc", true}, {"a?c", "a–c", true}, {"a??c", "a–c", false}, {"*ab", "aab", true}, {"a*b*c", "axxbyyc", true},
-		{"a*b*c", "axxbyy", false}, {"", "x", false},
+		{"add user", "add user", true},
+		{"add user", "add users", false},
+		{"*", "", true},
+		{"a*", "abc", true},
+		{"*c", "abc", true},
+		{"*b*", "abc", true},
+		{"a?c", "abc", true},
+		{"a?c", "a–c", true},
+		{"a??c", "a–c", false},
+		{"*ab", "aab", true},
+		{"a*b*c", "axxbyyc", true},
+		{"a*b*c", "axxbyy", false},
+		{"", "x", false},
 	} {
 		if got := glob(tt.pattern, tt.text); got != tt.want {
 			t.Errorf("%q on %q: got %v, want %v", tt.pattern, tt.text, got, tt.want)

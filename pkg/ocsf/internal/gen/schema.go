@@ -44,7 +44,7 @@ func (t *tables) constants(b *bytes.Buffer) {
 func (t *tables) emittedEnums() []string {
 	used := map[string]bool{}
 	for _, row := range t.emitted {
-		for _, n := range strings.Fields(row[1]) {
+		for n := range strings.FieldsSeq(row[1]) {
 			if a, ok := t.find(row[0], n); ok && goType(a) == "Enum" {
 				used[a.enum] = true
 			}
@@ -72,7 +72,7 @@ func (t *tables) classTable(b *bytes.Buffer) {
 		act, _ := t.find(c.name, "activity_id")
 		status, _ := t.find(c.name, "status_id")
 		var has []string
-		for _, n := range strings.Fields(t.emitted[0][1]) {
+		for n := range strings.FieldsSeq(t.emitted[0][1]) {
 			if _, ok := t.find(c.name, n); ok {
 				has = append(has, "1<<Attr"+goName(n))
 			}

@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	}
 	handlers := normalize.Config{
 		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Horizon: cfg.Kafka.Topics.SeenHorizon,
-		Budget: budget, Mapper: mapper, Metrics: metrics, Log: rt.Log, Now: time.Now,
+		Budget: budget, CacheDir: cfg.Seen.CacheDir, Mapper: mapper, Metrics: metrics, Log: rt.Log, Now: time.Now,
 	}
 	stage, err := connect(ctx, client, cfg, rt, handlers)
 	if err != nil {

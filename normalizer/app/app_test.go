@@ -35,6 +35,7 @@ func TestConfigurationIsRefused(t *testing.T) {
 	t.Parallel()
 	for set, want := range map[string]string{
 		"seen.memory=10":            "seen.memory",
+		"seen.cache_dir=/none/such": "seen.cache_dir",
 		"dlp.content=hide":          "dlp.content: write masked or clear",
 		"batch.records=0":           "batch.records",
 		"batch.bytes=1":             "batch.bytes",

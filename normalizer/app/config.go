@@ -4,6 +4,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"millrace/internal/conf"
 	"millrace/internal/service"
@@ -25,7 +26,8 @@ type Config struct {
 
 // SeenConfig bounds the memory for repeats.
 type SeenConfig struct {
-	Memory conf.Size `koanf:"memory" help:"How much memory this process may use to remember what was published: at most 24 bytes for each record of the last kafka.topics.seen_horizon (15 days: 100 records a second take 3 GiB, over all replicas). When it is full the process stops and says so; it never forgets early, since that would publish repeats."`
+	Memory   conf.Size `koanf:"memory" help:"How much memory this process may use to remember what was published: at most 24 bytes for each record of the last kafka.topics.seen_horizon (15 days: 100 records a second take 3 GiB, over all replicas). When it is full the oldest go to seen.cache_dir, or without one the process stops and says so; it never forgets early, since that would publish repeats."`
+	CacheDir string    `koanf:"cache_dir" help:"Folder on a local disk for what seen.memory has no room for: memory-mapped files of 18 bytes a record. They are a cache without names: nothing is left of them when the process ends, and nothing has to be kept. Empty: stop when seen.memory is full."`
 }
 
 // DLPConfig says what of a match is shown.
@@ -62,6 +64,11 @@ func (c Config) Validate() error {
 	}
 	if c.Seen.Memory < conf.MiB {
 		return fmt.Errorf("seen.memory: %s is too little: use 1MiB or more, 24 bytes for each record to remember", c.Seen.Memory)
+	}
+	if c.Seen.CacheDir != "" {
+		if info, err := os.Stat(c.Seen.CacheDir); err != nil || !info.IsDir() {
+			return fmt.Errorf("seen.cache_dir: %s is no folder: make it, or leave the key empty", c.Seen.CacheDir)
+		}
 	}
 	if c.Batch.Records < 1 || c.Batch.Records > 100_000 {
 		return fmt.Errorf("batch.records: %d: use 1 to 100000", c.Batch.Records)

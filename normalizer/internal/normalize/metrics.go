@@ -65,11 +65,14 @@ func NewMetrics(r prometheus.Registerer, budget *seen.Budget) (*Metrics, error) 
 	memory := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "millrace", Subsystem: Stage, Name: "seen_bytes", Help: "Memory that the record of what was published takes.",
 	}, func() float64 { return float64(budget.Used()) })
+	files := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "millrace", Subsystem: Stage, Name: "seen_cache_bytes", Help: "What of it lies in files because memory is full (seen.cache_dir).",
+	}, func() float64 { return float64(budget.Spilled()) })
 	limit := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "millrace", Subsystem: Stage, Name: "seen_limit_bytes", Help: "Memory that it may take (seen.memory).",
 	})
 	limit.Set(float64(budget.Max()))
-	for _, c := range []prometheus.Collector{m.records, memory, limit} {
+	for _, c := range []prometheus.Collector{m.records, memory, files, limit} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -36,6 +36,7 @@ type Config struct {
 	Partitions int
 	Horizon    time.Duration
 	Budget     *seen.Budget
+	CacheDir   string // for what the budget has no room for; "" = stop then
 	Mapper     Mapper
 	Metrics    *Metrics
 	Log        *slog.Logger
@@ -55,7 +56,7 @@ type Handler struct {
 
 // New makes the handler of a number with empty memory; Load fills it.
 func New(number int32, cfg Config) (*Handler, error) {
-	set, err := seen.New(cfg.Horizon, cfg.Budget)
+	set, err := seen.New(seen.Options{Horizon: cfg.Horizon, Budget: cfg.Budget, Dir: cfg.CacheDir})
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,11 @@ func (h *Handler) Load(r kafkatx.Record) error {
 }
 
 // Close implements kafkatx.Handler.
-func (h *Handler) Close() { h.set.Close() }
+func (h *Handler) Close() {
+	if err := h.set.Close(); err != nil {
+		h.cfg.Log.Warn("close the files of the seen set", "err", err)
+	}
+}
 
 // change is what a batch alters: the seen set, and the counters.
 type change struct {

@@ -83,7 +83,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(encoded(f))
 	f.Add([]byte{1, 0, 12})
 	f.Fuzz(func(t *testing.T, value []byte) {
-		s, err := seen.New(seen.DefaultHorizon, seen.NewBudget(64<<20))
+		s, err := seen.New(seen.Options{Horizon: seen.DefaultHorizon, Budget: seen.NewBudget(64 << 20)})
 		if err != nil {
 			t.Fatal(err)
 		}

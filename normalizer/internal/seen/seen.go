@@ -52,8 +52,9 @@ var ErrFull = errors.New("the memory for repeats is full")
 
 // Budget bounds the memory that the sets of a process share.
 type Budget struct {
-	max  int64
-	used atomic.Int64
+	max     int64
+	used    atomic.Int64
+	spilled atomic.Int64
 }
 
 // NewBudget makes a budget of so many bytes.
@@ -62,6 +63,9 @@ func NewBudget(bytes int64) *Budget { return &Budget{max: bytes} }
 // Used is what the sets take at the moment, in bytes.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
+// Spilled is what they have in files, in bytes.
+func (b *Budget) Spilled() int64 { return b.spilled.Load() }
+
 // Max is what they may take.
 func (b *Budget) Max() int64 { return b.max }
 
@@ -69,8 +73,8 @@ func (b *Budget) Max() int64 { return b.max }
 func (b *Budget) take(bytes int64) error {
 	if used := b.used.Add(bytes); bytes > 0 && used > b.max {
 		b.used.Add(-bytes)
-		return fmt.Errorf("%w: seen.memory is %d MiB: raise it (at most 24 bytes for each record of the horizon), or shorten kafka.topics.seen_horizon, "+
-			"at the price that repeats which come later than it pass", ErrFull, b.max>>20)
+		return fmt.Errorf("%w: seen.memory is %d MiB: raise it (at most 24 bytes for each record of the horizon), name a folder for the overflow in "+
+			"seen.cache_dir, or shorten kafka.topics.seen_horizon, at the price that repeats which come later than it pass", ErrFull, b.max>>20)
 	}
 	return nil
 }
@@ -78,6 +82,8 @@ func (b *Budget) take(bytes int64) error {
 // Set is the memory of one number. It is not safe for concurrent use: the number's owner is its only user.
 type Set struct {
 	shards  [shardCount]shard
+	runs    []*run // what memory could not hold, oldest first
+	dir     string // of the runs; "" = there are none
 	budget  *Budget
 	horizon int64 // hours
 	origin  int64 // hour that stamps are counted from, see stamp; 0 = not chosen yet
@@ -88,25 +94,41 @@ type Set struct {
 	batch   Batch
 }
 
+// Options say how long and where a set remembers.
+type Options struct {
+	Horizon time.Duration // how long after its blob's creation an entry counts
+	Budget  *Budget       // the memory that it shares with the other sets
+	// Dir is where entries go that the budget has no room for, the oldest first, in memory-mapped files without a name. They are a cache:
+	// the state is on the topic, and nothing of them is left when the process ends. "" = a full budget is an error.
+	Dir string
+}
+
 // New makes an empty set.
-func New(horizon time.Duration, budget *Budget) (*Set, error) {
+func New(opts Options) (*Set, error) {
+	horizon := opts.Horizon
 	if horizon < MinHorizon {
 		return nil, fmt.Errorf("kafka.topics.seen_horizon: %s is below %s: the feed repeats records for days", horizon, MinHorizon)
 	}
-	s := &Set{budget: budget, horizon: int64(horizon / time.Hour)}
+	s := &Set{budget: opts.Budget, dir: opts.Dir, horizon: int64(horizon / time.Hour)}
 	s.batch = Batch{set: s, pairs: map[audit.Entry]struct{}{}, ids: map[uint64]struct{}{}}
 	return s, nil
 }
 
-// Close gives the set's memory back to the budget.
-func (s *Set) Close() {
+// Close gives the set's memory back to the budget, and its files to the system.
+func (s *Set) Close() error {
+	var errs []error
+	for _, r := range s.runs {
+		errs = append(errs, s.dropRun(r))
+	}
+	s.runs = nil
 	for i := range s.shards {
 		s.budget.used.Add(-s.shards[i].bytes())
 		s.shards[i] = shard{}
 	}
+	return errors.Join(errs...)
 }
 
-// Len is the number of entries, those included that no record can meet any more and whose room has not been needed yet.
+// Len is the number of entries in memory, those included that no record can meet any more and whose room has not been needed yet.
 func (s *Set) Len() int {
 	n := 0
 	for i := range s.shards {
@@ -148,11 +170,19 @@ func (s *Set) startHour(created, fetched time.Time) int64 {
 // verdict looks an entry up as a record fetched in an hour sees it.
 func (s *Set) verdict(e audit.Entry, fetched int64) Verdict {
 	since := s.stamp(fetched - s.horizon)
+	found := s.find(e, since)
+	if found != Repeat && s.crowded > 0 && s.find(derived(e), since) == Repeat {
+		return Repeat
+	}
+	return found
+}
+
+// find looks in memory first and then in the runs, the newest first.
+func (s *Set) find(e audit.Entry, since uint16) Verdict {
 	found, _ := s.shards[shardOf(e.ID)].find(e, since)
-	if found != Repeat && s.crowded > 0 {
-		d := derived(e)
-		if hidden, _ := s.shards[shardOf(d.ID)].find(d, since); hidden == Repeat {
-			return Repeat
+	for i := len(s.runs) - 1; i >= 0 && found != Repeat; i-- {
+		if older := s.runs[i].find(e, since); older != Unseen {
+			found = older
 		}
 	}
 	return found
@@ -168,16 +198,25 @@ func (s *Set) behindFloor() uint16 {
 
 // room makes sure that a shard can take n more entries. When it must be rebuilt for that, it drops what lies behind the floor.
 func (s *Set) room(at, n int) error {
-	sh := &s.shards[at]
-	if sh.fits(n) {
-		return nil
+	for attempt := 0; ; attempt++ {
+		sh := &s.shards[at]
+		if sh.fits(n) {
+			return nil
+		}
+		rebuilt := sh.rebuild(s.behindFloor(), n)
+		err := s.budget.take(rebuilt.bytes() - sh.bytes())
+		if err == nil {
+			*sh = rebuilt
+			return nil
+		}
+		if s.dir == "" || attempt == 2 {
+			return err
+		}
+		// First the older half; if other sets leave too little even so, everything.
+		if err := s.spill(attempt == 1); err != nil {
+			return err
+		}
 	}
-	rebuilt := sh.rebuild(s.behindFloor(), n)
-	if err := s.budget.take(rebuilt.bytes() - sh.bytes()); err != nil {
-		return err
-	}
-	*sh = rebuilt
-	return nil
 }
 
 // insert adds an entry that is not in the set. What comes here is committed: should a run of entries reach the end of a shard that was

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +20,7 @@ var start = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 
 func newSet(t testing.TB, horizon time.Duration) *seen.Set {
 	t.Helper()
-	s, err := seen.New(horizon, seen.NewBudget(1<<40))
+	s, err := seen.New(seen.Options{Horizon: horizon, Budget: seen.NewBudget(1 << 40)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +186,7 @@ func TestAManyTimesRepeatedIdStaysFast(t *testing.T) {
 func TestFullIsAnErrorAndNothingIsForgotten(t *testing.T) {
 	t.Parallel()
 	budget := seen.NewBudget(1 << 20)
-	s, err := seen.New(seen.DefaultHorizon, budget)
+	s, err := seen.New(seen.Options{Horizon: seen.DefaultHorizon, Budget: budget})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +212,9 @@ func TestFullIsAnErrorAndNothingIsForgotten(t *testing.T) {
 			t.Fatalf("%v: %d", e, got)
 		}
 	}
-	s.Close()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 	if budget.Used() != 0 {
 		t.Errorf("%d bytes are still taken", budget.Used())
 	}
@@ -220,7 +225,7 @@ func TestBytesAnEntry(t *testing.T) {
 	s := newSet(t, seen.DefaultHorizon)
 	rng := rand.New(rand.NewPCG(5, 6))
 	worst := 0.0
-	for n := 0; n < 1_000_000; {
+	for n := 0; n < 500_000; {
 		b := begin(t, s)
 		for range 4000 {
 			if err := b.Add(audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}, start, start); err != nil {
@@ -267,12 +272,29 @@ func (m model) add(e audit.Entry, hour int64) {
 }
 
 // TestLikeTheModel runs random batches, some aborted, against the set, against the model, and against a set that is reloaded from what was
-// committed.
+// committed. The odd ones have so little memory that most entries go to files.
 func TestLikeTheModel(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range uint64(16) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
+			newSet := newSet
+			if seed%2 == 1 {
+				budget := seen.NewBudget(20_000) // about 25 shards of the smallest size
+				newSet = func(t testing.TB, horizon time.Duration) *seen.Set {
+					t.Helper()
+					s, err := seen.New(seen.Options{Horizon: horizon, Budget: budget, Dir: t.TempDir()})
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() {
+						if err := s.Close(); err != nil {
+							t.Error(err)
+						}
+					})
+					return s
+				}
+			}
 			rng := rand.New(rand.NewPCG(seed, 1))
 			horizon := seen.MinHorizon * time.Duration(1+rng.IntN(15))
 			set, m := newSet(t, horizon), model{hours: map[uint64]map[uint64]int64{}, horizon: int64(horizon / time.Hour)}
@@ -285,6 +307,9 @@ func TestLikeTheModel(t *testing.T) {
 			for range 150 {
 				now = now.Add(time.Duration(rng.IntN(5)) * time.Hour)
 				if rng.IntN(10) == 0 { // a restart
+					if err := set.Close(); err != nil {
+						t.Fatal(err)
+					}
 					set = newSet(t, horizon)
 					for _, value := range committed {
 						if err := set.Load(value, partitions); err != nil {
@@ -348,6 +373,86 @@ func BenchmarkTakeIn(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(s.Bytes())/float64(max(s.Len(), 1)), "B/entry")
+}
+
+func TestWhatMemoryCannotHoldGoesToFiles(t *testing.T) {
+	t.Parallel()
+	dir, budget := t.TempDir(), seen.NewBudget(1<<20)
+	s, err := seen.New(seen.Options{Horizon: seen.DefaultHorizon, Budget: budget, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(13, 14))
+	var known []audit.Entry
+	hour := start
+	for range 50 { // 200,000 entries: four times what fits
+		b := begin(t, s)
+		for range 4000 {
+			e := audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}
+			if got := b.Look(e, hour); got != seen.Unseen {
+				t.Fatalf("%v: %d", e, got)
+			}
+			if err := b.Add(e, hour, hour); err != nil {
+				t.Fatal(err)
+			}
+			known = append(known, e)
+		}
+		b.Merge()
+		if budget.Used() > 1<<20 || budget.Used() != s.Bytes() {
+			t.Fatalf("budget says %d, set %d", budget.Used(), s.Bytes())
+		}
+		hour = hour.Add(time.Hour)
+	}
+	b := begin(t, s)
+	for _, e := range known {
+		if got := b.Look(e, hour); got != seen.Repeat {
+			t.Fatalf("%v: %d", e, got)
+		}
+		if got := b.Look(audit.Entry{ID: e.ID, Content: 1}, hour); got != seen.Variant {
+			t.Fatalf("%v with other content: %d", e, got)
+		}
+	}
+	b.Discard()
+	later := hour.Add(30 * 24 * time.Hour) // all that is past the floor and leaves the files
+	for range 40 {
+		b := begin(t, s)
+		for range 4000 {
+			e := audit.Entry{ID: rng.Uint64(), Content: rng.Uint64()}
+			b.Look(e, later)
+			if err := b.Add(e, later, later); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.Merge()
+	}
+	if total := budget.Spilled() + budget.Used(); total > 24*40*4000 {
+		t.Errorf("%d bytes for %d entries: what is past still takes room", total, 40*4000)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if budget.Used() != 0 || budget.Spilled() != 0 {
+		t.Errorf("%d bytes and %d in files are still taken", budget.Used(), budget.Spilled())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%d files are left: %v", len(left), err)
+	}
+}
+
+func TestFolderForFilesMustBeThere(t *testing.T) {
+	t.Parallel()
+	s, err := seen.New(seen.Options{Horizon: seen.DefaultHorizon, Budget: seen.NewBudget(1000), Dir: filepath.Join(t.TempDir(), "none")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(0); err == nil; i++ {
+		b := begin(t, s)
+		err = b.Add(audit.Entry{ID: i << 56, Content: i}, start, start)
+		b.Merge()
+	}
+	if !strings.Contains(err.Error(), "seen.cache_dir") || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // BenchmarkLoad is a restart: the rate at which the state of a number is read back.

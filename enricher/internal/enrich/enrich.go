@@ -64,17 +64,21 @@ func (p *Processor) Process(_ context.Context, in []kafkatx.Record) (kafkatx.Res
 		switch {
 		case err != nil:
 			res.Outputs = append(res.Outputs, p.refuse(done, rec, wire.ReasonInvalidEvent, "not an OCSF event in JSON")...)
-		case len(out)-from > wire.MaxEvent:
-			res.Outputs = append(res.Outputs, p.refuse(done, rec, wire.ReasonTooLarge, "larger than an event may be, with its joins")...)
-		default:
-			buf = out
-			// The capacity ends with the value, so that nobody can write into the next one.
-			res.Outputs = append(res.Outputs, wire.EnrichedRecord(p.cfg.Names, rec, buf[from:len(buf):len(buf)]))
-			done.events++
-			done.lookups.Add(report)
-			if created, ok := createdAt(rec); ok {
-				done.created = append(done.created, created)
-			}
+			continue
+		case len(rec.Value) > wire.MaxEvent:
+			res.Outputs = append(res.Outputs, p.refuse(done, rec, wire.ReasonTooLarge, "larger than an event may be")...)
+			continue
+		case len(out)-from > wire.MaxEvent: // too large by its joins only: better without them than not at all
+			out, report = append(buf, rec.Value...), join.Report{}
+			done.unjoined++
+		}
+		buf = out
+		// The capacity ends with the value, so that nobody can write into the next one.
+		res.Outputs = append(res.Outputs, wire.EnrichedRecord(p.cfg.Names, rec, buf[from:len(buf):len(buf)]))
+		done.events++
+		done.lookups.Add(report)
+		if created, ok := createdAt(rec); ok {
+			done.created = append(done.created, created)
 		}
 	}
 	return res, nil

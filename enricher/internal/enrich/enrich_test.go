@@ -62,7 +62,7 @@ func TestProcess(t *testing.T) {
 	s := newShared()
 	p, registry := newProcessor(t, s)
 	huge := `{"class_uid":3002,"unmapped":"` + strings.Repeat("x", wire.MaxEvent) + `"}`
-	nearly := `{"class_uid":3002,"unmapped":"` + strings.Repeat("x", wire.MaxEvent-40) + `"}` // its joins make it too large
+	nearly := `{"class_uid":3002,"unmapped":"` + strings.Repeat("x", wire.MaxEvent-40) + `"}` // only its joins would make it too large
 	in := []kafkatx.Record{
 		event(0, `{"class_uid":3002,"user":{"name":"ada@example.org"}}`), event(1, "not JSON"), event(2, huge), event(3, nearly),
 		event(4, `{"class_uid":6003}`),
@@ -87,7 +87,7 @@ func TestProcess(t *testing.T) {
 		}
 	}
 	enriched, dead := "test.enriched.entra.v1[3] millrace.m365.enriched.v1 ", "test.deadletter.general.v1[3] millrace.m365.deadletter.v1 "
-	want := []string{enriched, dead + "invalid_event", dead + "too_large", dead + "too_large", dead + "too_large", dead + "too_large", enriched}
+	want := []string{enriched, dead + "invalid_event", dead + "too_large", dead + "too_large", enriched, enriched}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -103,15 +103,19 @@ func TestProcess(t *testing.T) {
 		t.Error("whoever appends to a value writes into the next one")
 	}
 
+	if !bytes.Equal(res.Outputs[4].Value, in[3].Value) {
+		t.Error("an event that its joins make too large has to pass as it came")
+	}
+
 	again.Change.Discard()
 	if n := testutil.ToFloat64(p.cfg.Metrics.events); n != 0 || len(s.refused) != 0 {
 		t.Errorf("a discarded batch was counted: %v, %v", n, s.refused)
 	}
 	res.Change.Merge()
-	if n := testutil.ToFloat64(p.cfg.Metrics.events); n != 2 || s.refused[wire.ReasonInvalidEvent] != 1 || s.refused[wire.ReasonTooLarge] != 2 {
+	if n := testutil.ToFloat64(p.cfg.Metrics.events); n != 3 || s.refused[wire.ReasonInvalidEvent] != 1 || s.refused[wire.ReasonTooLarge] != 1 {
 		t.Errorf("counted %v events, refused %v", n, s.refused)
 	}
-	if len(s.delays) != 2 || s.delays[0] != 7*time.Second {
+	if len(s.delays) != 3 || s.delays[0] != 7*time.Second {
 		t.Errorf("delays %v", s.delays)
 	}
 	if n := testutil.ToFloat64(p.cfg.Metrics.lookups[join.Target][join.Incomplete]); n != 1 {

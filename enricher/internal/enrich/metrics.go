@@ -22,7 +22,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			Name: "millrace_enricher_events_total", Help: "Events that were enriched and committed.",
 		}),
 		unjoined: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "millrace_enricher_unjoined_events_total", Help: "Events among them that passed without joins because of a defect; the log names each.",
+			Name: "millrace_enricher_unjoined_events_total", Help: "Events among them that passed without joins: a defect, which the log names, or too large with them.",
 		}),
 	}
 	lookups := prometheus.NewCounterVec(prometheus.CounterOpts{

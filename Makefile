@@ -10,7 +10,7 @@ BENCH_ROUNDS ?= 7
 BENCH ?=
 SIM ?=
 
-.PHONY: help build test ci test-kafka fuzz bench long stack kill-standalone \
+.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx long stack kill-standalone \
 	fmt fmt-check vet tidy-check generate-check floors race lint vuln
 
 help: ## this list
@@ -34,6 +34,9 @@ fuzz: ## fuzz all targets for FUZZ_SECONDS in all (240)
 bench: ## all benchmarks, BENCH_ROUNDS interleaved rounds (7); BENCH=./pkg/… for some
 	@.ci/bench $(BENCH_ROUNDS) $(BENCH)
 
+bench-kafkatx: ## benchmarks of pkg/kafkatx on Apache Kafka from jars
+	@TAGS=integration .ci/bench $(BENCH_ROUNDS) ./pkg/kafkatx
+
 long: ## tests of minutes to hours: storms, kill loops
 	@.ci/tagged-tests long 6h -v
 
@@ -51,6 +54,7 @@ fmt-check: ## fail on files that gofumpt would change
 
 vet: ## go vet, with and without the build tags
 	go vet ./...
+	go vet -tags=integration ./...
 	go vet -tags=integration,long ./...
 
 tidy-check: ## fail if go mod tidy would change something

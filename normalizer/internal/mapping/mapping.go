@@ -109,6 +109,9 @@ const maxScratch = 1 << 20
 
 // release drops what refers to the caller's record.
 func (w *worker) release() {
+	if len(w.rec.Raw) > maxScratch { // what is left in the event's lists would keep it in memory
+		w.ev, w.list = ocsf.Event{}, nil
+	}
 	w.rec = audit.Record{}
 	w.record.release()
 	if cap(w.out) > maxScratch {

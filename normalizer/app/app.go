@@ -52,7 +52,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		return nil, err
 	}
 	budget := seen.NewBudget(int64(cfg.Seen.Memory))
-	metrics, err := normalize.NewMetrics(rt.Registry, budget)
+	metrics, err := normalize.NewMetrics(rt.Registry, budget, cfg.Seen.CacheDir != "")
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}

@@ -89,6 +89,9 @@ func TestMapCommand(t *testing.T) {
 	if ids[0] != ids[2] || ids[0] == ids[1] {
 		t.Errorf("uids %v", ids)
 	}
+	if code, out, _ := run(t, oneRecord, "map", "-explain"); code != 0 || !strings.Contains(out, "actor.user.name = ada@example.org  ←  UserId") {
+		t.Errorf("explain: %d %s", code, out)
+	}
 	_, other, _ := run(t, oneRecord, "map", "-tenant", "99999999-2222-3333-4444-555555555555")
 	if strings.Contains(other, ids[0]) {
 		t.Error("another tenant gives the same uid")

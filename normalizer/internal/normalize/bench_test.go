@@ -19,7 +19,7 @@ func BenchmarkProcess(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	metrics, err := normalize.NewMetrics(nil, nil)
+	metrics, err := normalize.NewMetrics(nil, nil, false)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -46,8 +46,9 @@ type Metrics struct {
 	records *prometheus.CounterVec
 }
 
-// NewMetrics makes the metrics and registers them, if there is a registerer. The budget is shown as the size of the seen set.
-func NewMetrics(r prometheus.Registerer, budget *seen.Budget) (*Metrics, error) {
+// NewMetrics makes the metrics and registers them, if there is a registerer. The budget is shown as the size of the seen set; overflow says
+// whether it has somewhere to go when that is full.
+func NewMetrics(r prometheus.Registerer, budget *seen.Budget, overflow bool) (*Metrics, error) {
 	shared, err := wire.NewMetrics(Stage, r)
 	if err != nil {
 		return nil, err
@@ -72,7 +73,13 @@ func NewMetrics(r prometheus.Registerer, budget *seen.Budget) (*Metrics, error) 
 		Namespace: "millrace", Subsystem: Stage, Name: "seen_limit_bytes", Help: "Memory that it may take (seen.memory).",
 	})
 	limit.Set(float64(budget.Max()))
-	for _, c := range []prometheus.Collector{m.records, memory, files, limit} {
+	has := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "millrace", Subsystem: Stage, Name: "seen_overflow", Help: "1 if what it has no memory for goes to files, 0 if the process stops then.",
+	})
+	if overflow {
+		has.Set(1)
+	}
+	for _, c := range []prometheus.Collector{m.records, memory, files, limit, has} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

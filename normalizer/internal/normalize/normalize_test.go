@@ -75,7 +75,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{registry: prometheus.NewRegistry(), log: &bytes.Buffer{}}
 	budget := seen.NewBudget(64 << 20)
-	metrics, err := normalize.NewMetrics(f.registry, budget)
+	metrics, err := normalize.NewMetrics(f.registry, budget, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestRedrivenIsPublishedOnce(t *testing.T) {
 
 func TestFullMemoryStopsAndNamesTheRecord(t *testing.T) {
 	t.Parallel()
-	metrics, err := normalize.NewMetrics(nil, nil)
+	metrics, err := normalize.NewMetrics(nil, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,14 +13,16 @@ import (
 	"millrace/pkg/wire"
 )
 
-// Mapper maps one record: *mapping.Mapper.
+// Mapper maps one record and explains what it did: *mapping.Mapper. Its errors are *mapping.Refusal.
 type Mapper interface {
 	Map(dst []mapping.Event, rec audit.Record, digest uint64) ([]mapping.Event, error)
+	Explain(rec audit.Record, digest uint64) (mapping.Explanation, error)
 }
 
 // Options are the command's flags.
 type Options struct {
 	Validate bool           // judge each event by the schema
+	Explain  bool           // instead of the event say which rule chose it and where its attributes came from
 	Tenant   audit.TenantID // "" = the record's OrganizationId
 }
 
@@ -72,14 +74,25 @@ func (r *Run) record(name string, at place, raw []byte) error {
 		return r.report(name, at, string(wire.ReasonInvalidJSON)+": "+err.Error())
 	}
 	rec := audit.Record{Raw: raw, Provenance: audit.Provenance{Tenant: r.tenant(env), Source: audit.SourceImport, Domain: wire.DomainOf(env.RecordType)}}
-	r.events, err = r.mapper.Map(r.events[:0], rec, digest)
+	if r.opts.Explain {
+		err = r.explain(name, at, rec, digest)
+	} else {
+		r.events, err = r.mapper.Map(r.events[:0], rec, digest)
+	}
 	var refusal *mapping.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return r.report(name, at, refusal.Reason+": "+refusal.Detail)
 	case err != nil:
 		return r.report(name, at, string(wire.ReasonMappingFailed)+": "+err.Error())
+	case r.opts.Explain:
+		return nil
 	}
+	return r.write(name, at)
+}
+
+// write writes the events of a record.
+func (r *Run) write(name string, at place) error {
 	for i := range r.events {
 		if r.opts.Validate {
 			if err := r.validate(name, at, r.events[i].Value); err != nil {
@@ -104,6 +117,21 @@ func (r *Run) tenant(env audit.Envelope) audit.TenantID {
 		return id
 	}
 	return unknownTenant
+}
+
+// explain writes how a record became its first event.
+func (r *Run) explain(name string, at place, rec audit.Record, digest uint64) error {
+	e, err := r.mapper.Explain(rec, digest)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(r.out, "record    %s:%s\n", name, at); err != nil {
+		return err
+	}
+	if _, err := e.WriteTo(r.out); err != nil {
+		return err
+	}
+	return r.out.WriteByte('\n')
 }
 
 // report writes a line about a record.

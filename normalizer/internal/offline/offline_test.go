@@ -28,6 +28,11 @@ func (echo) Map(dst []mapping.Event, rec audit.Record, _ uint64) ([]mapping.Even
 	return append(dst, mapping.Event{Value: []byte(fmt.Sprintf("%s %s %s", rec.Tenant, rec.Domain, bytes.Join(bytes.Fields(rec.Raw), nil)))}), nil
 }
 
+func (m echo) Explain(rec audit.Record, digest uint64) (mapping.Explanation, error) {
+	_, err := m.Map(nil, rec, digest)
+	return mapping.Explanation{Rule: "a rule"}, err
+}
+
 const (
 	nobody = "00000000-0000-0000-0000-000000000000 audit "
 	one    = `{"Id":"1"}`
@@ -122,6 +127,21 @@ func TestForms(t *testing.T) {
 				t.Errorf("failed: %v", r.Failed())
 			}
 		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	r := New(echo{}, Options{Explain: true}, &out, &errs)
+	if err := r.Map(t.Context(), "f", strings.NewReader(one+"\n{\"refuse\":1}\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(out.String(), "record    f:1\nrule      a rule\n") || !strings.HasPrefix(errs.String(), "f:2: no_time") {
+		t.Errorf("wrote %q, reported %q", &out, &errs)
 	}
 }
 

@@ -30,7 +30,8 @@ func dump(ctx context.Context, dir string, brokers []string, names wire.Names, h
 		return fmt.Errorf("dump folder: %w", err)
 	}
 	topics := append(append(names.RawAll(), names.EventsAll()...), names.EnrichedAll()...)
-	topics = append(topics, names.DeadLetter(false), names.DeadLetter(true), names.Ledger(), names.Directory())
+	topics = append(topics, names.DeadLetter(false), names.DeadLetter(true), names.Ledger(), names.Directory(),
+		names.Checkpoints(), names.Status())
 	for _, topic := range topics {
 		if err := dumpTopic(ctx, filepath.Join(dir, topic+".ndjson"), brokers, topic, headers); err != nil {
 			return fmt.Errorf("dump %s: %w", topic, err)

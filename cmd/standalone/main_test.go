@@ -4,20 +4,24 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/service"
+	"millrace/pkg/ocsf"
+	"millrace/schemas"
 )
 
 // outcome runs the command line and returns what it printed.
@@ -30,21 +34,103 @@ func outcome(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
+// TestOnce carries a small tenant and holds every value of every topic against its JSON Schema, and every event against the validator of
+// pkg/ocsf and, where it is at hand, an independent one.
 func TestOnce(t *testing.T) {
 	t.Parallel()
-	dump := t.TempDir()
-	code, out, errs := outcome(t, "-once", "-records", "3000", "-dump", dump, "-dump-headers")
+	dir := t.TempDir()
+	code, out, errs := outcome(t, "-once", "-records", "3000", "-dump", dir)
 	if code != 0 || !strings.Contains(out, "proof holds") || !strings.Contains(out, "first enriched event after") {
 		t.Fatalf("got exit code %d\n%s%s", code, out, errs)
 	}
-	text, err := os.ReadFile(filepath.Join(dump, "m365.enriched.entra.v1.ndjson"))
+	schema := map[string]*jsonschema.Schema{}
+	for _, topic := range []string{"event", "enriched", "ledger", "directory", "checkpoints", "status"} {
+		schema[topic] = compile(t, topic+".v1.json")
+	}
+	schema["events"] = schema["event"]
+	files, err := filepath.Glob(filepath.Join(dir, "*.ndjson"))
+	if err != nil || len(files) < 40 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	var events []string
+	for _, path := range files {
+		kind := strings.Split(filepath.Base(path), ".")[1]
+		if kind == "events" || kind == "enriched" {
+			events = append(events, path)
+		}
+		if schema[kind] != nil {
+			holdAgainst(t, schema[kind], path, kind == "events" || kind == "enriched")
+		}
+	}
+	judge := filepath.Join("..", "..", "..", "shared", "tools", "ocsf_validate.py")
+	if _, err := os.Stat(judge); err != nil {
+		t.Log("without the independent validator")
+		return
+	}
+	if text, err := exec.CommandContext(t.Context(), "python3", append([]string{judge}, events...)...).CombinedOutput(); err != nil {
+		t.Errorf("the independent validator: %v\n%.3000s", err, text)
+	}
+}
+
+func compile(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	text, err := schemas.FS.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, _, _ := bytes.Cut(text, []byte("\n"))
-	var line dumped
-	if err := json.Unmarshal(first, &line); err != nil || line.Headers["ce_type"] != "millrace.m365.enriched.v1" || line.Key == "" {
-		t.Errorf("first line of the dump: %v: %.300s", err, first)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource(name, doc); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	s, err := c.Compile(name)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return s
+}
+
+// holdAgainst checks each line of a dump.
+func holdAgainst(t *testing.T, s *jsonschema.Schema, path string, event bool) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
+		if err == nil {
+			err = s.Validate(value)
+		}
+		if err != nil {
+			t.Fatalf("%s line %d: %v\n%.1000s", filepath.Base(path), i+1, err, line)
+		}
+		if event {
+			for _, p := range ocsf.Validate(line) {
+				if !p.Warning {
+					t.Fatalf("%s line %d: %v\n%.1000s", filepath.Base(path), i+1, p, line)
+				}
+			}
+		}
+	}
+}
+
+func TestDumpLine(t *testing.T) {
+	t.Parallel()
+	r := &kgo.Record{Partition: 2, Offset: 7, Key: []byte("k"), Value: []byte("no JSON"), Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte("1")}}}
+	got, err := dumpLine(r, true)
+	if want := `{"partition":2,"offset":7,"key":"k","headers":{"ce_id":"1"},"value":"no JSON"}`; err != nil || string(got) != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	if got, err := dumpLine(&kgo.Record{}, false); err != nil || string(got) != "null" {
+		t.Errorf("a tombstone: got %s, %v", got, err)
 	}
 }
 

@@ -106,6 +106,9 @@ func aboutRefusal(key string) bool {
 // Redrive turns a dead letter back into the raw record that was refused, on the redrive topic: the same bytes, key, number and
 // provenance. Dead letters in parts and those without provenance cannot be redriven.
 func Redrive(n Names, dead kafkatx.Record) (kafkatx.Record, error) {
+	if stage := Header(dead, HeaderStage); stage == StageEnricher {
+		return kafkatx.Record{}, fmt.Errorf("dead letter %s: it was an event already, refused by the %s: redrive puts records back, not events", Header(dead, HeaderOrigin), stage)
+	}
 	if Header(dead, HeaderPart) != "" {
 		return kafkatx.Record{}, fmt.Errorf("dead letter %s: one part of a record that is too large", Header(dead, HeaderOrigin))
 	}

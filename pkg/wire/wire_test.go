@@ -236,6 +236,14 @@ func TestRedrive(t *testing.T) {
 	}
 }
 
+func TestRedriveRefusesEvents(t *testing.T) {
+	t.Parallel()
+	event := EventRecord(names, rawRecord(t, logon), Event{UID: "u", Workload: audit.WorkloadEntra, Value: []byte("{")})
+	if _, err := Redrive(names, DeadLetter(names, event, StageEnricher, ReasonInvalidEvent, "")[0]); err == nil {
+		t.Error("an event was put back as if it were a record")
+	}
+}
+
 func TestDLPStaysApart(t *testing.T) {
 	t.Parallel()
 	r := sample(logon)

@@ -68,7 +68,7 @@ func DefaultConfig() Config {
 		Config: service.DefaultConfig(9101),
 		Kafka:  wire.DefaultKafka(),
 		Limits: Limits{
-			MaxBlob: m365.DefaultMaxBlob, Memory: 96 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second,
+			MaxBlob: m365.DefaultMaxBlob, Memory: 64 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second,
 			PollFastest: 2 * time.Second, PollSlowest: time.Minute,
 		},
 	}

@@ -184,7 +184,7 @@ func (c *Client) Fetch(ctx context.Context, b audit.Blob, w io.Writer) (int64, e
 	if err != nil {
 		return 0, err
 	}
-	n, err := copyBody(resp, w, c.maxBlob)
+	n, err := c.c.copyBody(resp, w, c.maxBlob)
 	if err != nil {
 		return n, fmt.Errorf("%s: %w", op, err)
 	}
@@ -241,7 +241,7 @@ func (c *Client) page(ctx context.Context, op, address string) (body []byte, nex
 	if err != nil {
 		return nil, "", err
 	}
-	if body, err = readBody(resp, maxListBody); err != nil {
+	if body, err = c.c.readBody(resp, maxListBody); err != nil {
 		return nil, "", fmt.Errorf("%s: %w", op, err)
 	}
 	if next = resp.Header.Get("NextPageUri"); next == "" {
@@ -262,7 +262,7 @@ func (c *caller) getJSON(ctx context.Context, r request, into any) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBody(resp, maxListBody)
+	body, err := c.readBody(resp, maxListBody)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.op, err)
 	}
@@ -279,7 +279,7 @@ func (c *Client) discard(ctx context.Context, r request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := copyBody(resp, io.Discard, maxListBody); err != nil {
+	if _, err := c.c.copyBody(resp, io.Discard, maxListBody); err != nil {
 		return fmt.Errorf("%s: %w", r.op, err)
 	}
 	return nil

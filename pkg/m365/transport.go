@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,7 @@ type caller struct {
 	bucket  *Bucket
 	retry   *retryablehttp.Client
 	metrics *Metrics
+	zips    sync.Pool    // of *gzip.Reader: each holds 40 KiB
 	skew    atomic.Int64 // nanoseconds that the host's clock is ahead of ours
 }
 
@@ -264,17 +266,17 @@ func hostPort(u *url.URL) string {
 }
 
 // copyBody writes the decompressed body to w, at most limit bytes of it, and closes it. A body that stalls is cut.
-func copyBody(resp *http.Response, w io.Writer, limit int64) (int64, error) {
+func (c *caller) copyBody(resp *http.Response, w io.Writer, limit int64) (int64, error) {
 	defer func() { _ = resp.Body.Close() }()
 	stall := time.AfterFunc(stallTimeout, func() { _ = resp.Body.Close() })
 	defer stall.Stop()
 	var r io.Reader = &stallReader{r: resp.Body, timer: stall}
 	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
-		z, err := gzip.NewReader(r)
+		z, err := c.unzip(r)
 		if err != nil {
 			return 0, fmt.Errorf("read gzip: %w", err)
 		}
-		defer func() { _ = z.Close() }()
+		defer c.zips.Put(z)
 		r = z
 	}
 	n, err := io.Copy(w, io.LimitReader(r, limit+1))
@@ -285,6 +287,13 @@ func copyBody(resp *http.Response, w io.Writer, limit int64) (int64, error) {
 		return n, fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)
 	}
 	return n, nil
+}
+
+func (c *caller) unzip(r io.Reader) (*gzip.Reader, error) {
+	if z, ok := c.zips.Get().(*gzip.Reader); ok {
+		return z, z.Reset(r)
+	}
+	return gzip.NewReader(r)
 }
 
 type stallReader struct {
@@ -299,9 +308,9 @@ func (s *stallReader) Read(p []byte) (int, error) {
 }
 
 // readBody is copyBody into memory.
-func readBody(resp *http.Response, limit int64) ([]byte, error) {
+func (c *caller) readBody(resp *http.Response, limit int64) ([]byte, error) {
 	var b bytes.Buffer
-	if _, err := copyBody(resp, &b, limit); err != nil {
+	if _, err := c.copyBody(resp, &b, limit); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -162,10 +162,13 @@ func (st *stream) fetch(ctx context.Context, j *blobJob) {
 		return
 	}
 	b.held = spoolMemory
-	sp := newSpool(s.cfg.SpoolDir)
+	sp := newSpool(s.cfg.SpoolDir, &s.chunks)
 	n, err := st.t.Feed.Fetch(ctx, b.Blob, sp)
 	b.bytes, b.fetched = n, st.now().Truncate(time.Millisecond)
 	var u *unit
+	if err == nil {
+		err = sp.join()
+	}
 	if err == nil {
 		b.sha = sp.sha()
 		u, err = st.finish(b, sp)

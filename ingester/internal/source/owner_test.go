@@ -1,7 +1,10 @@
 package source
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"testing"
@@ -38,8 +41,11 @@ func blobUnit(t *testing.T, o *owner, id string, body string) *unit {
 	st := &stream{o: o, id: string(testTenant) + "/general", open: make(map[checkpoint.Hash]*blob)}
 	b := &blob{Blob: audit.Blob{Tenant: testTenant, ContentType: audit.General, ContentID: id, Created: time.Now(), Expiration: time.Now().Add(7 * 24 * time.Hour)}}
 	b.hash, b.fetched = checkpoint.HashOf(id), time.Now()
-	sp := newSpool(o.s.cfg.SpoolDir)
+	sp := newSpool(o.s.cfg.SpoolDir, &o.s.chunks)
 	if _, err := sp.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	if err := sp.join(); err != nil {
 		t.Fatal(err)
 	}
 	b.bytes, b.sha = sp.size, sp.sha()
@@ -148,5 +154,37 @@ func TestRetryWait(t *testing.T) {
 		if got := o.s.retryWait(errors.New("x"), fails); got > most || got < most/2 {
 			t.Errorf("after %d failures: %s, want up to %s", fails, got, most)
 		}
+	}
+}
+
+func TestSpool(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, spoolMemory - 1, spoolMemory, spoolMemory + 1, spoolMemory + 3*chunkSize, 3*spoolMemory + 7} {
+		want := make([]byte, size)
+		for i := range want {
+			want[i] = byte(i * 7 >> 3)
+		}
+		var lender chunks
+		sp := newSpool(t.TempDir(), &lender)
+		for rest := want; len(rest) > 0; { // in pieces of all sizes
+			n := min(len(rest), 1+len(rest)/3)
+			if k, err := sp.Write(rest[:n]); err != nil || k != n {
+				t.Fatalf("%d bytes: wrote %d of %d, %v", size, k, n, err)
+			}
+			rest = rest[n:]
+		}
+		if err := sp.join(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := sp.bytes()
+		sum := sha256.Sum256(want)
+		if err != nil || !bytes.Equal(got, want) || sp.size != int64(size) || sp.sha() != hex.EncodeToString(sum[:]) {
+			t.Errorf("%d bytes: got %d, %v", size, len(got), err)
+		}
+		if inFile := sp.file != nil; inFile != (size >= spoolMemory) {
+			t.Errorf("%d bytes: in a file: %v", size, inFile)
+		}
+		sp.drop()
+		sp.drop()
 	}
 }

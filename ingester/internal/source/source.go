@@ -46,7 +46,7 @@ type Config struct {
 	RetryWait      time.Duration // first wait after a failure, then doubling; ten times as long when throttled; 0 = 3 s
 	RefusedWait    time.Duration // wait after a refusal that an operator has to mend; 0 = 15 min
 	DirectoryEvery time.Duration // between two reads of a directory's changes; 0 = 5 min
-	Memory         int64         // bytes of blobs held in memory by all numbers; 0 = 96 MiB
+	Memory         int64         // bytes of blobs held in memory by all numbers; 0 = 64 MiB
 	SpoolDir       string        // where large blobs wait; "" = the system's folder for temporary files
 
 	Log        *slog.Logger
@@ -68,7 +68,7 @@ func (c Config) withDefaults() Config {
 		c.CommitBytes = 8 << 20
 	}
 	if c.Memory <= 0 {
-		c.Memory = 96 << 20
+		c.Memory = 64 << 20
 	}
 	c.Memory = max(c.Memory, 2*spoolMemory)
 	if c.SpoolDir == "" {
@@ -90,6 +90,7 @@ type Sources struct {
 	shared  *wire.Metrics
 	memory  *semaphore.Weighted // bytes of blobs that are being fetched or wait to be committed
 	large   *semaphore.Weighted // one blob that was spooled to a file may be in memory at a time
+	chunks  chunks
 	board   *board
 }
 

@@ -3,9 +3,19 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 
 	"millrace/ingester/app"
 	"millrace/internal/service"
 )
 
-func main() { os.Exit(service.Main(app.Program())) }
+// softLimit is the heap at which the garbage collector works harder. A blob of 64 MiB with its headers fits below it; GOMEMLIMIT
+// overrides it for those who have larger ones.
+const softLimit = 216 << 20
+
+func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softLimit)
+	}
+	os.Exit(service.Main(app.Program()))
+}

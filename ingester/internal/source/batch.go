@@ -3,12 +3,16 @@ package source
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"millrace/ingester/internal/checkpoint"
 	"millrace/pkg/kafkatx"
 	"millrace/pkg/wire"
 )
+
+// hugeBlob is the size from which on a blob is worth a garbage collection of its own.
+const hugeBlob = 16 << 20
 
 // batch is the change of one transaction: the units in it and what they change in the book.
 type batch struct {
@@ -60,6 +64,9 @@ func (b *batch) load(ctx context.Context) error {
 			return err
 		}
 		b.large = true
+		if u.blob.bytes >= hugeBlob {
+			runtime.GC() // or the last huge blob, which is garbage by now, would still be there beside this one
+		}
 		body, err := u.spool.bytes()
 		if err == nil {
 			err = b.o.s.fill(u, body)

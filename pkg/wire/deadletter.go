@@ -54,9 +54,14 @@ func DeadLetter(n Names, in kafkatx.Record, stage string, reason Reason, detail 
 	return out
 }
 
-// carriesDLP errs on the side of the closed topic: either mark is enough.
+// carriesDLP errs on the side of the closed topic: one mark is enough. A record type of DLP matches is one, since such a record
+// also comes in audit content types.
 func carriesDLP(in kafkatx.Record) bool {
-	return Header(in, HeaderDomain) == string(audit.DomainDLP) || strings.HasSuffix(in.Topic, ".dlp.v1")
+	if Header(in, HeaderDomain) == string(audit.DomainDLP) || strings.HasSuffix(in.Topic, ".dlp.v1") {
+		return true
+	}
+	recordType, err := strconv.Atoi(Header(in, HeaderRecordType))
+	return err == nil && DomainOf(recordType) == audit.DomainDLP
 }
 
 func deadLetterHeaders(in kafkatx.Record, stage string, reason Reason, detail string) []kafkatx.Header {

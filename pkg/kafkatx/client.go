@@ -161,6 +161,7 @@ func call[R protocol.Message](ctx context.Context, c *Client, timeout time.Durat
 // retry calls f until it succeeds, fails for good, or ctx ends.
 func (c *Client) retry(ctx context.Context, op string, f func() error) error {
 	var b backoff
+	slow := patience{log: c.log}
 	for {
 		err := f()
 		if err == nil {
@@ -170,6 +171,7 @@ func (c *Client) retry(ctx context.Context, op string, f func() error) error {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		c.metrics.retry(op, err)
+		slow.complain("a request is tried again and again", "operation", op, "err", err)
 		if !b.wait(ctx, err) {
 			return fmt.Errorf("%s: %w; last error: %w", op, context.Cause(ctx), err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -164,6 +165,26 @@ func (b *backoff) wait(ctx context.Context, err error) bool {
 	ok := pause(ctx, b.next)
 	b.next *= 2
 	return ok
+}
+
+// complainAfter is how long something may hang before it is logged, and how often it is then.
+const complainAfter = 10 * time.Second
+
+// patience tells an operator what is being waited for when that takes long. Its first call starts the clock.
+type patience struct {
+	log  *slog.Logger
+	next time.Time
+}
+
+func (p *patience) complain(what string, facts ...any) {
+	now := time.Now()
+	if p.next.IsZero() {
+		p.next = now.Add(complainAfter)
+	}
+	if now.After(p.next) {
+		p.log.Warn(what, facts...)
+		p.next = now.Add(complainAfter)
+	}
 }
 
 // pause waits for d and reports whether ctx is still alive.

@@ -127,6 +127,7 @@ func (c *Client) outOfRange(ctx context.Context, topic string, partition int32, 
 // gap is asked whether reading may go on at a later offset when retention or compaction has removed records.
 func (c *Client) scan(ctx context.Context, tp topicPartition, from, to int64, gap func(*OutOfRangeError) error, fn func([]Record, int64) error) error {
 	var b backoff
+	slow := patience{log: c.log}
 	for empty := 0; from < to; {
 		part, err := c.fetchOne(ctx, tp, from)
 		switch {
@@ -164,8 +165,12 @@ func (c *Client) scan(ctx context.Context, tp topicPartition, from, to int64, ga
 			if err := fn(recs, min(next, to)); err != nil {
 				return err
 			}
-			from, empty = next, 0
+			from, empty, slow.next = next, 0, time.Time{}
 			continue
+		}
+		if part.LastStableOffset < min(part.HighWatermark, to) {
+			slow.complain("an open transaction holds up reading", "topic", tp.topic, "partition", tp.partition, "offset", from,
+				"last_stable", part.LastStableOffset, "high_watermark", part.HighWatermark)
 		}
 		// Compaction can leave nothing at all between here and the end: then the broker has no batch to move us on.
 		if empty++; part.LastStableOffset >= to && empty >= 2 {

@@ -12,12 +12,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// patience bounds what a test waits for; nothing depends on its value but how long a broken test takes.
-const patience = 90 * time.Second
+// deadline bounds what a test waits for; nothing depends on its value but how long a broken test takes.
+const deadline = 90 * time.Second
 
 func testContext(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	t.Cleanup(cancel)
 	return ctx
 }

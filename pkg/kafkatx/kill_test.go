@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"millrace/internal/testkit"
 )
 
@@ -67,14 +69,35 @@ func TestKafkaKilledWorkersAndBrokers(t *testing.T) {
 		"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500",
 	}})
 	killWorkers(t, k, 90*time.Second, func(ctx context.Context) {
-		for n := 0; pause(ctx, 12*time.Second); n++ {
+		for n := 0; pause(ctx, 5*time.Second); n++ {
 			k.KillNode(n % 3)
-			pause(ctx, 4*time.Second)
+			pause(ctx, 5*time.Second)
 			if err := k.StartNode(n % 3); err != nil {
 				t.Errorf("start broker: %v", err)
 			}
+			awaitReplicas(t, k.Brokers, 3)
+			t.Logf("broker %d was away", n%3)
 		}
 	})
+}
+
+// awaitReplicas waits until every partition has all its replicas in sync: only then may the next broker be lost.
+func awaitReplicas(t *testing.T, brokers []string, n int) {
+	adm := admin(t, brokers)
+	for end := time.Now().Add(2 * deadline); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		m, err := adm.Metadata(ctx)
+		cancel()
+		if err != nil || len(m.Brokers) < n {
+			continue
+		}
+		whole := true
+		m.Topics.EachPartition(func(p kadm.PartitionDetail) { whole = whole && len(p.ISR) == len(p.Replicas) && p.Leader >= 0 })
+		if whole {
+			return
+		}
+	}
+	t.Error("replicas did not come back")
 }
 
 func killWorkers(t *testing.T, k *testkit.Cluster, span time.Duration, disturb func(context.Context)) {

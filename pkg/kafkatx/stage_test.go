@@ -128,7 +128,7 @@ func (r *running) fails(t testing.TB) error {
 			t.Fatal("Run: ended without an error")
 		}
 		return err
-	case <-time.After(patience):
+	case <-time.After(deadline):
 		t.Fatal("Run: did not end")
 		return nil
 	}
@@ -136,8 +136,8 @@ func (r *running) fails(t testing.TB) error {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
-		if time.Now().After(deadline) {
+	for end := time.Now().Add(deadline); !ok(); {
+		if time.Now().After(end) {
 			t.Fatalf("waited too long: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -114,12 +114,17 @@ func Run[T any](ctx context.Context, p Program[T], args, env []string, stdin io.
 	case errors.Is(err, ErrReported):
 		return exitFailed
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+		_, _ = fmt.Fprintln(stderr, oneLine(p.Name, err))
 		return exitUsage
 	default:
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+		_, _ = fmt.Fprintln(stderr, oneLine(p.Name, err))
 		return exitFailed
 	}
+}
+
+// oneLine keeps the promise that what stops a program is one line, for errors that were joined too.
+func oneLine(name string, err error) string {
+	return name + ": " + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 }
 
 type streams struct {

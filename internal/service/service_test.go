@@ -262,10 +262,10 @@ func TestPortTaken(t *testing.T) {
 func TestFailureIsOneLineAndExitCodeOne(t *testing.T) {
 	t.Parallel()
 	c := newComponent()
-	c.fail <- errors.New("the broker is gone: start it")
+	c.fail <- errors.Join(errors.New("the broker is gone: start it"), errors.New("so is the other"))
 	var errs bytes.Buffer
 	code := service.Run(t.Context(), program(c), []string{"-set", "log.level=error"}, nil, nil, io.Discard, &errs)
-	if code != 1 || errs.String() != "test: the broker is gone: start it\n" {
+	if code != 1 || errs.String() != "test: the broker is gone: start it; so is the other\n" {
 		t.Errorf("exit code %d: %q", code, &errs)
 	}
 }

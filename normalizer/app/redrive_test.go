@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,6 +91,36 @@ func TestRedrive(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"match"}, p.ids(names.Events(audit.WorkloadDLP))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestTwoRedrivesAtOnce lets two of them fence each other again and again while a normalizer takes what they write.
+func TestTwoRedrivesAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPipe(t)
+	var want []string
+	for i := range 50 {
+		id := fmt.Sprintf("id-%02d", i)
+		want = append(want, id)
+		p.refuse(audit.SourceSharePoint, id, wire.ReasonMappingFailed)
+	}
+	p.start(p.config())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 5 {
+				code, _, errs := p.command("redrive", "-all")
+				if code != 0 && strings.Count(errs, "\n") != 1 {
+					t.Errorf("exit code %d: %s", code, errs)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	p.mustRun("redrive", "-all")
+	p.caughtUp()
+	if diff := cmp.Diff(want, p.ids(names.Events(audit.WorkloadSharePoint))); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -371,7 +371,7 @@ func (f *feeder) result(t task) (kafkatx.Result, error) {
 // outputs are the records of one row.
 func (im *Import) outputs(name string, r row, prov audit.Provenance) (recs []kafkatx.Record, refused int) {
 	env, err := audit.ParseEnvelope(r.record)
-	prov.Domain = domainOf(env.RecordType)
+	prov.Domain = wire.DomainOf(env.RecordType)
 	if err != nil && looksLikeDLP(r.record) {
 		prov.Domain = audit.DomainDLP
 	}
@@ -390,15 +390,6 @@ func (im *Import) outputs(name string, r row, prov audit.Provenance) (recs []kaf
 	}
 	raw.Offset = -1
 	return wire.DeadLetter(im.cfg.Names, raw, wire.StageImport, reason, detail), 1
-}
-
-// domainOf tells records that may carry matched content from the rest: exports mix the content types.
-func domainOf(recordType int) audit.Domain {
-	switch recordType {
-	case 11, 13, 33, 63, 99, 100, 107, 109: // DLP rule matches of all workloads (Management Activity API schema, AuditLogRecordType)
-		return audit.DomainDLP
-	}
-	return audit.DomainAudit
 }
 
 // looksLikeDLP errs on the side of the closed topic for a row that cannot be read: matched content has no place on the open one.

@@ -55,7 +55,11 @@ func raw(n wire.Names, l Letter) (rec kafkatx.Record, unfit string) {
 func Redrive(ctx context.Context, src Source, sink Sink, n wire.Names, f Filter, report func(l Letter, skipped string) error) (Counts, error) {
 	var done Counts
 	if sink != nil {
-		if err := sink.Init(ctx); err != nil {
+		err := sink.Init(ctx)
+		if errors.Is(err, kafkatx.ErrFenced) {
+			err = errSuperseded
+		}
+		if err != nil {
 			return done, fmt.Errorf("redrive: %w", err)
 		}
 	}
@@ -100,16 +104,25 @@ func Redrive(ctx context.Context, src Source, sink Sink, n wire.Names, f Filter,
 	return done, nil
 }
 
+// errSuperseded says what a fence means here.
+var errSuperseded = errors.New("another redrive was started and ended this one")
+
 func transact(ctx context.Context, sink Sink, batch []kafkatx.Record) error {
 	_, err := sink.Produce(ctx, batch)
 	if err == nil {
 		err = sink.Commit(ctx)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, kafkatx.ErrFenced):
+		return errSuperseded
 	}
 	// What is left open would hold up readers: it is ended even if the command was interrupted.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortBound)
 	defer cancel()
-	return errors.Join(err, sink.Abort(ctx))
+	if aborted := sink.Abort(ctx); aborted != nil {
+		return fmt.Errorf("%w (and the abort: %w)", err, aborted)
+	}
+	return err
 }

@@ -41,8 +41,10 @@ func Program() service.Program[Config] {
 			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport))
 			return err
 		},
-		Commands: map[string]service.Command[Config]{"import": importCommand()},
-		Base:     func(c *Config) *service.Config { return &c.Config },
+		Commands: map[string]service.Command[Config]{
+			"import": importCommand(), "status": statusCommand(), "stop-subscription": stopCommand(),
+		},
+		Base: func(c *Config) *service.Config { return &c.Config },
 	}
 }
 

@@ -41,7 +41,7 @@ func dump(ctx context.Context, dir string, brokers []string, names wire.Names, h
 }
 
 func dumpTopic(ctx context.Context, path string, brokers []string, topic string, headers bool) (err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // G304: the operator names the folder
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

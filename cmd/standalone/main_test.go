@@ -232,7 +232,7 @@ func TestImport(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	t.Parallel()
-	busy, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a listener that nothing is done with
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func profile(path string) (stop func() error, err error) {
 	if path == "" {
 		return func() error { return nil }, nil
 	}
-	f, err := os.Create(path) //nolint:gosec // G304: the operator names the file
+	f, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}

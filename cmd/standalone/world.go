@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,7 +116,7 @@ func (w *world) openTenant(log *slog.Logger, reg prometheus.Registerer) error {
 func (w *world) identity() (identity, error) {
 	path := filepath.Join(w.dir, "standalone.json")
 	want := identity{Seed: w.opt.seed, Records: w.opt.records, Live: !w.opt.once}
-	text, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the folder
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		want.Origin = time.Now().UTC().Truncate(time.Second)
 		text, err := json.Marshal(want)
@@ -144,8 +145,8 @@ func (w *world) identity() (identity, error) {
 
 func (w *world) close() error {
 	var all error
-	for i := len(w.undo) - 1; i >= 0; i-- {
-		all = errors.Join(all, w.undo[i]())
+	for _, undo := range slices.Backward(w.undo) {
+		all = errors.Join(all, undo())
 	}
 	w.undo = nil
 	return all

@@ -35,7 +35,7 @@ type Config struct {
 	Names   wire.Names
 	Source  Source
 	// Map is the mapping under which the events were made; a refused record gives an error. It is called for one record at a time.
-	Map   func(audit.Record) ([]Mapped, error)
+	Map func(audit.Record) ([]Mapped, error)
 	// ByContent compares by the bytes of records instead of by their place in the feed, for imports, whose units are not known here. A
 	// record that cannot be mapped may then have gone to a dead-letter topic without having been on raw.
 	ByContent bool

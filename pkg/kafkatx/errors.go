@@ -182,7 +182,7 @@ func (p *patience) complain(what string, facts ...any) {
 		p.next = now.Add(complainAfter)
 	}
 	if now.After(p.next) {
-		p.log.Warn(what, facts...)
+		p.log.Warn(what, facts...) //nolint:sloglint // what is a constant at every call
 		p.next = now.Add(complainAfter)
 	}
 }

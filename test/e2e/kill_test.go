@@ -18,7 +18,7 @@ import (
 func killLoop(t *testing.T, kills int, args ...string) (int, string) {
 	t.Helper()
 	binary := filepath.Join(testkit.Build(t, "../..", "cmd/standalone"), "standalone")
-	random := rand.New(rand.NewPCG(1, uint64(kills))) //nolint:gosec // G404: moments, not secrets
+	random := rand.New(rand.NewPCG(1, uint64(kills)))
 	for i := range kills {
 		p := testkit.StartProcess(t, exec.Command(binary, args...))
 		wait := 500*time.Millisecond + time.Duration(random.Int64N(int64(6*time.Second)))

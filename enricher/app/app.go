@@ -23,9 +23,6 @@ import (
 	"millrace/pkg/wire"
 )
 
-// reachBound is how long the start may take to reach the cluster and to find its topics in order.
-const reachBound = 15 * time.Second
-
 // Program describes the binary.
 func Program() service.Program[Config] {
 	return service.Program[Config]{
@@ -84,11 +81,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	if err := errors.Join(err, rt.Registry.Register(a.reloads)); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	if a.client, err = cfg.Kafka.Client(wire.StageEnricher, rt.Log, rt.Registry); err != nil {
-		return nil, err
-	}
-	if err := a.connect(ctx); err != nil {
-		a.client.Close()
+	if a.client, err = cfg.Kafka.Open(ctx, wire.StageEnricher, rt.Log, rt.Registry); err != nil {
 		return nil, err
 	}
 	if err := a.assemble(metrics, shared, rt); err != nil {
@@ -96,22 +89,6 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		return nil, err
 	}
 	return a, nil
-}
-
-func (a *App) connect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, reachBound, fmt.Errorf("no answer within %s", reachBound))
-	defer cancel()
-	if err := a.client.Ping(ctx); err != nil {
-		return err
-	}
-	differences, err := a.client.EnsureTopics(ctx, a.cfg.Kafka.Specs(wire.StageEnricher), a.cfg.Kafka.Topics.Create)
-	if err != nil {
-		return fmt.Errorf("topics: %w", err)
-	}
-	for _, d := range differences {
-		a.log.Warn("topic setting differs from the configuration and is left as it is", slog.String("topic", d.Topic), slog.String("setting", d.Config), slog.String("want", d.Want), slog.String("have", d.Have))
-	}
-	return nil
 }
 
 // assemble makes the directory's loader and the stage.
@@ -195,32 +172,7 @@ func Check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) err
 	if err := say("lookup files: ok (%d feeds, databases %s)", len(sources.Feeds), orNone(watcher.State().Places.Version())); err != nil {
 		return err
 	}
-	client, err := cfg.Kafka.Client(wire.StageEnricher, rt.Log, nil)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeoutCause(ctx, reachBound, fmt.Errorf("no answer within %s", reachBound))
-	defer cancel()
-	if err := client.Ping(ctx); err != nil {
-		return err
-	}
-	if err := say("kafka: reached %s", strings.Join(cfg.Kafka.Brokers, ", ")); err != nil {
-		return err
-	}
-	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageEnricher), false)
-	if missing, ok := errors.AsType[*kafkatx.MissingTopicsError](err); ok && cfg.Kafka.Topics.Create {
-		return say("topics: created at the start: %s", strings.Join(missing.Topics, ", "))
-	}
-	if err != nil {
-		return fmt.Errorf("topics: %w", err)
-	}
-	for _, d := range differences {
-		if err := say("warning: %s", d); err != nil {
-			return err
-		}
-	}
-	return say("topics: ok")
+	return cfg.Kafka.Check(ctx, wire.StageEnricher, rt.Log, w)
 }
 
 func orNone(s string) string {

@@ -457,7 +457,7 @@ func TestCheck(t *testing.T) {
 		code = service.Run(t.Context(), Program(), args, nil, strings.NewReader(""), &stdout, &stderr)
 		return code, stdout.String() + stderr.String()
 	}
-	if code, out := check(); code != 0 || !strings.Contains(out, "created at the start") {
+	if code, out := check(); code != 0 || !strings.Contains(out, "created by the first start") {
 		t.Errorf("without topics: exit code %d: %s", code, out)
 	}
 	if code, out := check("-set", "kafka.topics.create=false"); code != 1 || !strings.Contains(out, "test.events") {

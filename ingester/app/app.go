@@ -80,7 +80,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	if err := probe(ctx, connections); err != nil {
 		return nil, err
 	}
-	if a.client, err = openKafka(ctx, cfg, wire.StageIngester, rt); err != nil {
+	if a.client, err = cfg.Kafka.Open(ctx, wire.StageIngester, rt.Log, rt.Registry); err != nil {
 		return nil, err
 	}
 	names := cfg.Kafka.Names()
@@ -93,29 +93,6 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		return nil, err
 	}
 	return a, nil
-}
-
-// openKafka connects and makes sure that the topics of a stage are as they should be.
-func openKafka(ctx context.Context, cfg Config, stage string, rt service.Runtime) (*kafkatx.Client, error) {
-	client, err := cfg.Kafka.Client(stage, rt.Log, rt.Registry)
-	if err != nil {
-		return nil, err
-	}
-	err = ping(ctx, client)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	var different []kafkatx.Difference
-	if err == nil {
-		different, err = client.EnsureTopics(ctx, cfg.Kafka.Specs(stage), cfg.Kafka.Topics.Create)
-	}
-	if err != nil {
-		client.Close()
-		return nil, err
-	}
-	for _, d := range different {
-		rt.Log.Warn("a topic is not configured as it should be", "difference", d.String())
-	}
-	return client, nil
 }
 
 func ping(ctx context.Context, client *kafkatx.Client) error {

@@ -51,7 +51,7 @@ func Import(ctx context.Context, cfg Config, rt service.Runtime, opts ImportOpti
 		return im.Progress(), im.Err() // nothing in them could be read
 	default:
 	}
-	client, err := openKafka(ctx, cfg, wire.StageImport, rt)
+	client, err := cfg.Kafka.Open(ctx, wire.StageImport, rt.Log, rt.Registry)
 	if err != nil {
 		return ImportProgress{}, err
 	}

@@ -15,10 +15,6 @@ import (
 	"millrace/pkg/wire"
 )
 
-// startBound is how long the cluster may take to answer while the program starts. A longer outage is left to whoever restarts us, with a
-// line that says what was waited for.
-const startBound = 15 * time.Second
-
 // Program describes the binary.
 func Program() service.Program[Config] {
 	return service.Program[Config]{
@@ -56,7 +52,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	client, err := cfg.Kafka.Client(wire.StageNormalizer, rt.Log, rt.Registry)
+	client, err := cfg.Kafka.Open(ctx, wire.StageNormalizer, rt.Log, rt.Registry)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +60,13 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Horizon: cfg.Kafka.Topics.SeenHorizon,
 		Budget: budget, CacheDir: cfg.Seen.CacheDir, Mapper: mapper, Metrics: metrics, Log: rt.Log, Now: time.Now,
 	}
-	stage, err := connect(ctx, client, cfg, rt, handlers)
+	names := cfg.Kafka.Names()
+	stage, err := kafkatx.NewStage(client, kafkatx.StageConfig{
+		Prefix: cfg.Kafka.Prefix, Name: wire.StageNormalizer,
+		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Layout: normalize.Layout,
+		New:             func(number int32) (kafkatx.Handler, error) { return normalize.New(number, handlers) },
+		MaxBatchRecords: cfg.Batch.Records, MaxBatchBytes: int(cfg.Batch.Bytes), Codec: cfg.Kafka.Codec,
+	})
 	if err != nil {
 		client.Close()
 		return nil, err
@@ -78,28 +80,6 @@ func newMapper(cfg Config) (*mapping.Mapper, error) {
 		return nil, fmt.Errorf("compile the mapping tables: %w", err)
 	}
 	return mapper, nil
-}
-
-func connect(ctx context.Context, client *kafkatx.Client, cfg Config, rt service.Runtime, handlers normalize.Config) (*kafkatx.Stage, error) {
-	ctx, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	if err := client.Ping(ctx); err != nil {
-		return nil, fmt.Errorf("kafka.brokers: %w", err)
-	}
-	differences, err := client.EnsureTopics(ctx, cfg.Kafka.Specs(wire.StageNormalizer), cfg.Kafka.Topics.Create)
-	if err != nil {
-		return nil, fmt.Errorf("topics: %w", err)
-	}
-	for _, d := range differences {
-		rt.Log.Warn("a topic is not configured as it should be", "topic", d.Topic, "config", d.Config, "have", d.Have, "want", d.Want)
-	}
-	names := cfg.Kafka.Names()
-	return kafkatx.NewStage(client, kafkatx.StageConfig{
-		Prefix: cfg.Kafka.Prefix, Name: wire.StageNormalizer,
-		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Layout: normalize.Layout,
-		New:             func(number int32) (kafkatx.Handler, error) { return normalize.New(number, handlers) },
-		MaxBatchRecords: cfg.Batch.Records, MaxBatchBytes: int(cfg.Batch.Bytes), Codec: cfg.Kafka.Codec,
-	})
 }
 
 // Run processes until ctx ends, or something is wrong that a human has to put right.
@@ -124,15 +104,8 @@ func check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) err
 	if _, err := newMapper(cfg); err != nil {
 		return err
 	}
-	client, err := cfg.Kafka.Client(wire.StageNormalizer, rt.Log, nil)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
 	if _, err := io.WriteString(w, "configuration: ok\nmapping tables: ok\n"); err != nil {
 		return err
 	}
-	return cfg.Kafka.Check(ctx, client, wire.StageNormalizer, w)
+	return cfg.Kafka.Check(ctx, wire.StageNormalizer, rt.Log, w)
 }

@@ -218,7 +218,7 @@ func reach(ctx context.Context, call service.Call[Config]) (*kafkatx.Client, err
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startBound)
+	ctx, cancel := context.WithTimeout(ctx, wire.StartBound)
 	defer cancel()
 	if err := client.Ping(ctx); err != nil {
 		client.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +15,14 @@ import (
 
 // Check looks at the cluster as a stage needs it, changes nothing, and writes what it found. What may be put right later is a warning; its
 // error is what keeps the stage from running, with the remedy.
-func (k Kafka) Check(ctx context.Context, client *kafkatx.Client, stage string, w io.Writer) error {
+func (k Kafka) Check(ctx context.Context, stage string, log *slog.Logger, w io.Writer) error {
+	client, err := k.Client(stage, log, nil)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, StartBound, fmt.Errorf("no answer within %s", StartBound))
+	defer cancel()
 	if err := client.Ping(ctx); err != nil {
 		return fmt.Errorf("kafka.brokers: %w", err)
 	}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -114,4 +115,32 @@ func (k Kafka) Client(component string, log *slog.Logger, reg prometheus.Registe
 		return nil, fmt.Errorf("kafka.security: %w", err)
 	}
 	return kafkatx.NewClient(cfg)
+}
+
+// StartBound is how long the cluster may take to answer while a program starts. A longer outage is left to whoever restarts it, with a
+// line that says what was waited for.
+const StartBound = 15 * time.Second
+
+// Open makes a client for a stage, reaches the cluster within StartBound and makes sure that the stage's topics are as they should be:
+// missing ones are created if that is allowed, settings that differ are logged and left alone. The caller closes the client.
+func (k Kafka) Open(ctx context.Context, stage string, log *slog.Logger, reg prometheus.Registerer) (*kafkatx.Client, error) {
+	client, err := k.Client(stage, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, StartBound, fmt.Errorf("no answer within %s", StartBound))
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("kafka.brokers: %w", err)
+	}
+	differences, err := client.EnsureTopics(ctx, k.Specs(stage), k.Topics.Create)
+	if err != nil {
+		client.Close()
+		return nil, fmt.Errorf("topics: %w", err)
+	}
+	for _, d := range differences {
+		log.Warn("a topic is not configured as it should be", "topic", d.Topic, "config", d.Config, "have", d.Have, "want", d.Want)
+	}
+	return client, nil
 }

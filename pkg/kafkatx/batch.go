@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -205,8 +206,8 @@ func nextBatch(set []byte) (b batch, rest []byte, err error) {
 	return b, set[n:], nil
 }
 
-// records decompresses and decodes a batch, leaving out what lies before from.
-func (c *codecs) records(b *batch, topic string, partition int32, from int64) ([]Record, error) {
+// records decompresses and decodes a batch and appends its records to out, leaving out what lies before from.
+func (c *codecs) records(out []Record, b *batch, topic string, partition int32, from int64) ([]Record, error) {
 	body, err := c.inflate(codec(b.attrs&attrCodec), b.body)
 	if err != nil {
 		return nil, fmt.Errorf("record batch at offset %d: decompress: %w", b.base, err)
@@ -215,15 +216,15 @@ func (c *codecs) records(b *batch, topic string, partition int32, from int64) ([
 		return nil, fmt.Errorf("record batch at offset %d: %d records do not fit %d bytes", b.base, b.count, len(body))
 	}
 	d := recordDecoder{topic: topic, partition: partition, batch: b}
-	out := make([]Record, 0, b.count)
-	for range b.count {
+	out = slices.Grow(out, int(b.count))
+	for i := range b.count {
 		n, w := binary.Varint(body)
 		if w <= 0 || n < 0 || n > int64(len(body)-w) {
-			return nil, fmt.Errorf("record batch at offset %d: record %d is cut off", b.base, len(out))
+			return nil, fmt.Errorf("record batch at offset %d: record %d is cut off", b.base, i)
 		}
 		r, ok := d.decode(body[w : w+int(n)])
 		if !ok {
-			return nil, fmt.Errorf("record batch at offset %d: record %d is malformed", b.base, len(out))
+			return nil, fmt.Errorf("record batch at offset %d: record %d is malformed", b.base, i)
 		}
 		body = body[w+int(n):]
 		if r.Offset >= from {
@@ -238,7 +239,7 @@ func (c *codecs) records(b *batch, topic string, partition int32, from int64) ([
 
 // markerIsAbort reads the type of a control record: abort or commit.
 func (c *codecs) markerIsAbort(b *batch) (bool, error) {
-	recs, err := c.records(b, "", 0, b.base)
+	recs, err := c.records(nil, b, "", 0, b.base)
 	if err != nil {
 		return false, err
 	}

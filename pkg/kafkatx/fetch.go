@@ -3,8 +3,10 @@ package kafkatx
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -20,7 +22,7 @@ const (
 
 	// partFetchBytes and nodeFetchBytes bound one fetch, compressed; the first batch comes whole whatever its size.
 	partFetchBytes = 1 << 20
-	nodeFetchBytes = 2 << 20
+	nodeFetchBytes = 4 << 20
 
 	readCommitted = 1
 )
@@ -92,14 +94,11 @@ func (c *Client) visible(topic string, p *fetchedPartition, from int64) (recs []
 			}
 		case b.transactional() && drop:
 		default:
-			got, err := c.codecs.records(&b, topic, p.Index, from)
-			if err != nil {
-				return nil, from, fmt.Errorf("topic %s, partition %d: %w", topic, p.Index, err)
-			}
 			if recs == nil {
-				recs = got
-			} else {
-				recs = append(recs, got...)
+				recs = make([]Record, 0, expected(p.Records.b))
+			}
+			if recs, err = c.codecs.records(recs, &b, topic, p.Index, from); err != nil {
+				return nil, from, fmt.Errorf("topic %s, partition %d: %w", topic, p.Index, err)
 			}
 		}
 		next = max(next, b.last()+1)
@@ -109,6 +108,18 @@ func (c *Client) visible(topic string, p *fetchedPartition, from int64) (recs []
 			topic, p.Index, from, len(p.Records.b))
 	}
 	return recs, next, nil
+}
+
+// expected adds up how many records the batches of a set say that they hold, within reason: it is a hint for one allocation.
+func expected(set []byte) int {
+	const reason = 1 << 14
+	n := 0
+	for len(set) >= headerSize && n < reason {
+		n += int(binary.BigEndian.Uint32(set[atCount:]) & math.MaxInt32)
+		size := int64(binary.BigEndian.Uint32(set[atLength:])) + lengthSkips
+		set = set[min(size, int64(len(set))):]
+	}
+	return min(n, reason)
 }
 
 // outOfRange finds out what OFFSET_OUT_OF_RANGE for want means: nil = it has gone away, else an *OutOfRangeError or why it cannot be told.

@@ -134,6 +134,13 @@ func (in *intake) take(maxRecords, maxBytes int) (bite, error) {
 	if in.err != nil {
 		return t, in.err
 	}
+	n := 0
+	for _, fd := range in.feeds {
+		for i := range fd.chunks {
+			n += len(fd.chunks[i].recs)
+		}
+	}
+	t.recs = make([]Record, 0, min(n, maxRecords))
 	for i := range in.feeds {
 		in.feeds[(in.turn+i)%len(in.feeds)].takeInto(&t, maxRecords, maxBytes)
 	}

@@ -25,6 +25,10 @@ func registerUpdate() *bool {
 	return flag.Bool("update", false, "rewrite the golden files of the tests that run, instead of comparing with them")
 }
 
+// Update tells whether the test binary was given -update: tests that hold their golden files in a way of their own then write them. The flag belongs to this
+// package; a test package that registers one of that name as well does not start.
+func Update() bool { return *update }
+
 // Golden compares got with the file at path, byte by byte, and fails the test with a readable difference. Under -update it writes the
 // file, with the folders above it.
 func Golden(t testing.TB, path string, got []byte) {

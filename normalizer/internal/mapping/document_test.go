@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/internal/testkit"
 	"millrace/pkg/ocsf"
 	"millrace/schemas"
 )
@@ -32,7 +33,7 @@ func TestDocument(t *testing.T) {
 		t.Fatalf("%s has no line %s", documentFile, tablesMark)
 	}
 	generated := documentTables(t)
-	if *update {
+	if testkit.Update() {
 		if err := os.WriteFile(documentFile, []byte(text+tablesMark+generated), 0o600); err != nil {
 			t.Fatal(err)
 		}

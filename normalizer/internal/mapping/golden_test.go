@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -18,12 +17,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"millrace/internal/testkit"
 	"millrace/pkg/audit"
 	"millrace/pkg/ocsf"
 	"millrace/schemas"
 )
-
-var update = flag.Bool("update", false, "write what the mapping gives into testdata/*.txtar")
 
 // archive is a file of testdata: a note on why the case exists, then files. Lines "key: value" at the end of the note are settings.
 type archive struct {
@@ -143,7 +141,7 @@ func TestGolden(t *testing.T) {
 			if strings.Contains(got, "# error") {
 				t.Errorf("the event is not valid:\n%s", got)
 			}
-			if *update {
+			if testkit.Update() {
 				a.files["want.json"] = got
 				if err := os.WriteFile(filepath.Join("testdata", name+".txtar"), a.format(), 0o600); err != nil {
 					t.Fatal(err)

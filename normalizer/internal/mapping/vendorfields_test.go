@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/internal/testkit"
 	"millrace/pkg/ocsf"
 )
 
@@ -126,7 +127,7 @@ func TestVendorFields(t *testing.T) {
 		}
 	}
 	w.Flush()
-	if *update {
+	if testkit.Update() {
 		if err := os.WriteFile(vendorFieldsFile, b.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}

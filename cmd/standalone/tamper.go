@@ -42,8 +42,12 @@ func tamper(ctx context.Context, what string, brokers []string, names wire.Names
 		return nil
 	}
 	again := &kgo.Record{Topic: victim.Topic, Partition: victim.Partition, Key: victim.Key, Value: bytes.Clone(victim.Value), Headers: victim.Headers}
-	if how == "alter" {
-		again.Value[len(again.Value)/3] ^= 1
+	if how == "alter" { // inside what a raw record and an event have from the vendor, not in what the enricher adds
+		at := len(again.Value) / 3
+		if _, before, ok := bytes.Cut(again.Value, []byte(`"original_event_uid":"`)); ok {
+			at = len(again.Value) - len(before)
+		}
+		again.Value[at] ^= 1
 	}
 	return client.ProduceSync(ctx, again).FirstErr()
 }

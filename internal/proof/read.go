@@ -78,6 +78,9 @@ func (r *reader) only(partition int32) *reader {
 	return part
 }
 
+// fetchBytes bounds one answer of the broker. Audit records compress ten to one, so it is many times that in memory.
+const fetchBytes = 4 << 20
+
 // read gives all records, control records included, to fn. The latter are asked for because the last offset of a transactional
 // partition is a marker, and its end could not be told else.
 func (r *reader) read(ctx context.Context, level kgo.IsolationLevel, fn func(*kgo.Record) error) error {
@@ -92,7 +95,7 @@ func (r *reader) read(ctx context.Context, level kgo.IsolationLevel, fn func(*kg
 		from[p.topic][p.partition] = kgo.NewOffset().At(s.from)
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
-		kgo.FetchIsolationLevel(level), kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(4<<20))
+		kgo.FetchIsolationLevel(level), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchBytes/4))
 	if err != nil {
 		return err
 	}

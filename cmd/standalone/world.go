@@ -105,7 +105,7 @@ func (w *world) openTenant(log *slog.Logger, reg prometheus.Registerer) error {
 		return err
 	}
 	w.undo = append(w.undo, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // its clients have ended
 		defer cancel()
 		return w.sim.Close(ctx)
 	})

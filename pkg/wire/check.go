@@ -69,10 +69,10 @@ func (k Kafka) judgeSettings(out *strings.Builder, settings map[string]string) {
 		if err != nil {
 			continue // a broker that has no such setting forgets nothing by it
 		}
-		want := min(k.Topics.RawRetention, math.MaxInt32*s.unit) // both settings are 32-bit numbers
-		if have := time.Duration(n) * s.unit; have < want {
+		want := min(int64(k.Topics.RawRetention/s.unit), math.MaxInt32) // both settings are 32-bit numbers
+		if n < want {
 			fmt.Fprintf(out, "warning: broker setting %s is %d (%d days), below kafka.topics.raw_retention (%d days): a stage that is away for longer "+
-				"loses its place while records wait for it: set it to %d\n", s.name, n, have/day, k.Topics.RawRetention/day, want/s.unit)
+				"loses its place while records wait for it: set it to %d\n", s.name, n, time.Duration(n)*s.unit/day, k.Topics.RawRetention/day, want)
 		}
 	}
 }

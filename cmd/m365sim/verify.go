@@ -13,7 +13,6 @@ import (
 	"millrace/internal/m365sim/tenant"
 	"millrace/internal/proof"
 	normalizer "millrace/normalizer/app"
-	"millrace/pkg/audit"
 	"millrace/pkg/wire"
 )
 
@@ -47,8 +46,8 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	cfg := proof.Config{Brokers: strings.Split(*brokers, ","), Names: wire.Names{Prefix: *prefix, Combined: *combined}, Source: source(t)}
-	if cfg.Map, err = mapping(); err != nil {
+	cfg := proof.Config{Brokers: strings.Split(*brokers, ","), Names: wire.Names{Prefix: *prefix, Combined: *combined}, Source: proof.Feed(t)}
+	if cfg.Map, err = normalizer.NewMap(normalizer.DefaultConfig()); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(*wait); ; {
@@ -68,38 +67,4 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		case <-time.After(verifyAgain):
 		}
 	}
-}
-
-// source lists what the tenant has, by its seed and origin alone.
-func source(t *tenant.Tenant) proof.Source {
-	return func(ctx context.Context, fn func(proof.Item) error) error {
-		return t.Blobs(ctx, time.Time{}, func(b tenant.Blob) error {
-			domain := audit.DomainAudit
-			if b.ContentType == tenant.DLP {
-				domain = audit.DomainDLP
-			}
-			for i, raw := range b.Records {
-				if err := fn(proof.Item{ContentID: b.ContentID, Index: i, Domain: domain, Raw: raw}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-}
-
-// mapping is the normalizer's own, with its default configuration.
-func mapping() (func(audit.Record) ([]proof.Mapped, error), error) {
-	mapRecord, err := normalizer.NewMap(normalizer.DefaultConfig())
-	if err != nil {
-		return nil, err
-	}
-	return func(r audit.Record) ([]proof.Mapped, error) {
-		events, err := mapRecord(r)
-		mapped := make([]proof.Mapped, len(events))
-		for i, e := range events {
-			mapped[i] = proof.Mapped{UID: e.UID, ClassUID: e.ClassUID, Value: e.Value}
-		}
-		return mapped, err
-	}, nil
 }

@@ -7,7 +7,6 @@ import (
 
 	"millrace/internal/proof"
 	normalizer "millrace/normalizer/app"
-	"millrace/pkg/audit"
 )
 
 // verdict compares what the source has with what lies on the topics, prints it, and dumps the topics if that was asked for.
@@ -44,21 +43,13 @@ func (w *world) prove(ctx context.Context) (*proof.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	source := w.items
+	cfg := proof.Config{Brokers: w.kafka.Brokers, Names: w.kafka.Names(), Map: mapRecord}
 	if len(w.opt.imports) > 0 {
-		source = w.exported
+		cfg.Source, cfg.ByContent = w.exported, true
+	} else {
+		cfg.Source = proof.Feed(w.tenant)
 	}
-	return proof.Run(ctx, proof.Config{
-		Brokers: w.kafka.Brokers, Names: w.kafka.Names(), Source: source, ByContent: len(w.opt.imports) > 0,
-		Map: func(r audit.Record) ([]proof.Mapped, error) {
-			events, err := mapRecord(r)
-			mapped := make([]proof.Mapped, len(events))
-			for i, e := range events {
-				mapped[i] = proof.Mapped{UID: e.UID, ClassUID: e.ClassUID, Value: e.Value}
-			}
-			return mapped, err
-		},
-	})
+	return proof.Run(ctx, cfg)
 }
 
 // explain says which problems lie in a transaction that a killed process left half committed on the embedded broker.

@@ -18,8 +18,6 @@ import (
 	"millrace/internal/broker"
 	"millrace/internal/m365sim"
 	"millrace/internal/m365sim/tenant"
-	"millrace/internal/proof"
-	"millrace/pkg/audit"
 	"millrace/pkg/wire"
 )
 
@@ -150,22 +148,6 @@ func (w *world) close() error {
 	}
 	w.undo = nil
 	return all
-}
-
-// items lists what the tenant has, by its seed and origin alone.
-func (w *world) items(ctx context.Context, fn func(proof.Item) error) error {
-	return w.tenant.Blobs(ctx, time.Time{}, func(b tenant.Blob) error {
-		domain := audit.DomainAudit
-		if b.ContentType == tenant.DLP {
-			domain = audit.DomainDLP
-		}
-		for i, raw := range b.Records {
-			if err := fn(proof.Item{ContentID: b.ContentID, Index: i, Domain: domain, Raw: raw}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // carried waits until the ledger names every blob that the tenant has.

@@ -36,7 +36,7 @@ var rooms = []room{
 	{"internal/m365sim/...", 3, []string{"pkg/audit", "schemas/..."}},
 	{"internal/replay/...", 3, []string{"pkg/...", "schemas/..."}},
 	{"internal/console/...", 3, []string{"pkg/...", "schemas/..."}},
-	{"internal/proof/...", 3, []string{"pkg/...", "schemas/..."}},
+	{"internal/proof/...", 3, []string{"pkg/...", "schemas/...", "internal/m365sim/tenant"}},
 
 	{"*/app/...", 4, []string{"pkg/...", "schemas/...", "internal/...", "<binary>/internal/...", "<binary>/app/..."}},
 

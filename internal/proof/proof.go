@@ -22,20 +22,14 @@ type Item struct {
 // Source lists the records that a tenant has, in any order, the same ones at each call.
 type Source func(ctx context.Context, fn func(Item) error) error
 
-// Mapped is one event that a record must become.
-type Mapped struct {
-	UID      string
-	ClassUID int
-	Value    []byte
-}
-
 // Config says what to compare.
 type Config struct {
 	Brokers []string
 	Names   wire.Names
 	Source  Source
-	// Map is the mapping under which the events were made; a refused record gives an error. It is called for one record at a time.
-	Map func(audit.Record) ([]Mapped, error)
+	// Map is the mapping under which the events were made, as normalizer/app offers it; a refused record gives an error. It is called for
+	// one record at a time.
+	Map func(audit.Record) ([]wire.Event, error)
 	// ByContent compares by the bytes of records instead of by their place in the feed, for imports, whose units are not known here. A
 	// record that cannot be mapped may then have gone to a dead-letter topic without having been on raw.
 	ByContent bool

@@ -91,7 +91,7 @@ func (w *world) carry(raw string, publish bool) {
 	}
 }
 
-func mapAll(r audit.Record) ([]Mapped, error) {
+func mapAll(r audit.Record) ([]wire.Event, error) {
 	env, err := audit.ParseEnvelope(r.Raw)
 	if err != nil || env.ID == "" {
 		return nil, fmt.Errorf("no Id")
@@ -102,7 +102,7 @@ func mapAll(r audit.Record) ([]Mapped, error) {
 		return nil, err
 	}
 	uid := fmt.Sprintf("%s-%x", env.ID, digest)
-	return []Mapped{{UID: uid, ClassUID: 3002, Value: fmt.Appendf(nil, `{"metadata":{"uid":%q},"index":%d}`, uid, r.Index)}}, nil
+	return []wire.Event{{UID: uid, ClassUID: 3002, Value: fmt.Appendf(nil, `{"metadata":{"uid":%q},"index":%d}`, uid, r.Index)}}, nil
 }
 
 func (w *world) produce(records []kafkatx.Record) {

@@ -12,7 +12,6 @@ import (
 	"millrace/internal/m365sim/tenant"
 	"millrace/internal/proof"
 	"millrace/normalizer/app"
-	"millrace/pkg/audit"
 	"millrace/pkg/wire"
 )
 
@@ -47,22 +46,6 @@ func newFeed(t *testing.T, records int, faults ...m365sim.Fault) *feed {
 	return &feed{sim: sim, tenant: tn}
 }
 
-// source lists what the tenant has.
-func (f *feed) source(ctx context.Context, fn func(proof.Item) error) error {
-	return f.tenant.Blobs(ctx, time.Time{}, func(b tenant.Blob) error {
-		domain := audit.DomainAudit
-		if b.ContentType == tenant.DLP {
-			domain = audit.DomainDLP
-		}
-		for i, raw := range b.Records {
-			if err := fn(proof.Item{ContentID: b.ContentID, Index: i, Domain: domain, Raw: raw}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // prove compares until nothing is missing any more, or nothing has come for a while, and returns the verdict.
 func (f *feed) prove(t *testing.T, brokers []string, prefix string) *proof.Report {
 	t.Helper()
@@ -70,7 +53,7 @@ func (f *feed) prove(t *testing.T, brokers []string, prefix string) *proof.Repor
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := proof.Config{Brokers: brokers, Names: wire.Names{Prefix: prefix}, Source: f.source, Map: proofMap(mapper)}
+	cfg := proof.Config{Brokers: brokers, Names: wire.Names{Prefix: prefix}, Source: proof.Feed(f.tenant), Map: mapper}
 	best, moved := -1, time.Now()
 	for {
 		r, err := proof.Run(t.Context(), cfg)
@@ -87,17 +70,6 @@ func (f *feed) prove(t *testing.T, brokers []string, prefix string) *proof.Repor
 		if time.Since(moved) > 2*time.Minute {
 			return r
 		}
-	}
-}
-
-func proofMap(m func(audit.Record) ([]wire.Event, error)) func(audit.Record) ([]proof.Mapped, error) {
-	return func(r audit.Record) ([]proof.Mapped, error) {
-		events, err := m(r)
-		mapped := make([]proof.Mapped, len(events))
-		for i, e := range events {
-			mapped[i] = proof.Mapped{UID: e.UID, ClassUID: e.ClassUID, Value: e.Value}
-		}
-		return mapped, err
 	}
 }
 

@@ -1,7 +1,7 @@
 # Shared by .ci/run and .ci/checks: named steps with their times, and a clear line where one fails. Sourced, never run.
 
-steps_file=${MILLRACE_STEPS:-$(mktemp)}
-export MILLRACE_STEPS=$steps_file
+steps_file=${CI_STEPS_FILE:-$(mktemp)}
+export CI_STEPS_FILE=$steps_file
 failed_steps=0
 
 # check NAME COMMAND… runs a command as a named step. A failing check says how to repeat it, and the others still run, so that one run shows everything that

@@ -30,8 +30,9 @@ func TestKafkaRightsThatTopicsPrints(t *testing.T) {
 		users[name] = name + "-password"
 	}
 	cluster := testkit.StartKafka(t, testkit.KafkaConfig{ACL: true, Users: users})
-	bin := testkit.Build(t, root, binaries...)
-	feed := startFeed(t)
+	bin := testkit.Build(t, root, append(binaries, "cmd/m365sim")...)
+	folder := t.TempDir()
+	feed := startFeed(t, folder)
 	admin := openAdmin(t, cluster)
 
 	args := map[string][]string{}
@@ -64,6 +65,11 @@ func TestKafkaRightsThatTopicsPrints(t *testing.T) {
 		}
 		t.Fatal(err)
 	}
+	verify := testkit.StartProcess(t, exec.Command(filepath.Join(bin, "m365sim"), "verify", "-dir", folder, "-brokers", strings.Join(cluster.Open, ","), "-wait", "4m"))
+	if code := verify.ExitCode(t, 5*time.Minute); code != 0 {
+		t.Errorf("the topics are not what the tenant has: exit code %d", code)
+	}
+	t.Log(verify.Output())
 	for i, p := range running {
 		if out := p.Output(); strings.Contains(out, "AUTHORIZATION") || strings.Contains(out, "uthorization") {
 			t.Errorf("%s misses a right:\n%s", binaries[i], out)
@@ -71,11 +77,11 @@ func TestKafkaRightsThatTopicsPrints(t *testing.T) {
 	}
 }
 
-// startFeed runs a simulated Microsoft 365 with a small tenant.
-func startFeed(t *testing.T) *m365sim.Server {
+// startFeed runs a simulated Microsoft 365 with a small tenant, which it keeps in a folder.
+func startFeed(t *testing.T, folder string) *m365sim.Server {
 	t.Helper()
 	sim, err := m365sim.New(m365sim.Config{
-		Tenants: []tenant.Config{{Records: 2000, Origin: time.Now(), LiveRate: -1}}, Dir: t.TempDir(), AlwaysSubscribed: true, Quota: -1,
+		Tenants: []tenant.Config{{Records: 2000, Origin: time.Now(), LiveRate: -1}}, Dir: folder, AlwaysSubscribed: true, Quota: -1,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 var poms embed.FS
 
 // JarsEnv names the environment variable that overrides where the jars are kept. Below it there is one folder per version.
-const JarsEnv = "MILLRACE_KAFKA_JARS"
+const JarsEnv = "TESTKIT_KAFKA_JARS"
 
 // installHint says what brings a machine to run the tests on real brokers.
 const installHint = "install Java 17 or newer and Maven (Debian: apt-get install default-jre-headless maven), then run: make test-kafka"

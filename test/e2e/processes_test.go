@@ -37,7 +37,7 @@ func TestProcesses(t *testing.T) {
 		killed, kept = append(killed, run(name)), append(kept, run(name))
 	}
 	for i, p := range killed {
-		awaitRecords(t, kafka.Brokers, 5_000*(i+1))
+		awaitRecords(t, kafka.Brokers, 5_000*(i+1), append(kept, killed[i:]...))
 		p.Kill()
 	}
 	holds(t, f.prove(t, kafka.Brokers, "m365"))
@@ -76,12 +76,21 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// awaitRecords waits until so many records lie on the enriched topics.
-func awaitRecords(t *testing.T, brokers []string, n int) {
+// awaitRecords waits until so many records lie on the enriched topics, while all of these processes run.
+func awaitRecords(t *testing.T, brokers []string, n int, running []*testkit.Process) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		if count(t, brokers) >= n {
 			return
+		}
+		for _, p := range running {
+			select {
+			case <-p.Done():
+				t.Fatalf("a process has ended by itself\n%s", p.Output())
+			default:
+			}
 		}
 	}
 	t.Fatalf("fewer than %d enriched events after 3 minutes", n)

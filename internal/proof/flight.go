@@ -9,30 +9,26 @@ import (
 	"millrace/pkg/wire"
 )
 
-// InFlight says of each problem of a report whether a copy of its record lies in the last transaction that some incarnation of a
-// producer wrote to a partition, which is where a killed process was. On the embedded broker such a transaction can be committed on
-// some partitions and aborted on others, so a problem there has that cause; on Apache Kafka it has not.
+// InFlight says of each problem of a report whether a copy of its record, or of an event of it, lies in the last transaction that some
+// incarnation of a producer wrote to a partition, which is where a killed process was. On the embedded broker such a transaction can
+// be committed on some partitions and aborted on others, and what follows from that for the same record has that cause too; on Apache
+// Kafka it cannot.
 func InFlight(ctx context.Context, brokers []string, names wire.Names, r *Report) (map[Problem]bool, error) {
 	f := &flights{wanted: map[string]bool{}, last: map[incarnation][]string{}, ended: map[incarnation]bool{}}
 	for _, p := range r.Problems {
-		f.wanted[p.What+p.ID] = true
+		f.wanted[p.ID] = true
 	}
-	groups := map[string][]string{
-		"raw": names.RawAll(), "event": names.EventsAll(), "enriched event": names.EnrichedAll(),
-		"dead letter": {names.DeadLetter(false), names.DeadLetter(true)},
+	topics := append(append(names.RawAll(), names.EventsAll()...), names.EnrichedAll()...)
+	all, err := newReader(ctx, brokers, append(topics, names.DeadLetter(false), names.DeadLetter(true)))
+	if err != nil {
+		return nil, err
 	}
-	for what, topics := range groups {
-		all, err := newReader(ctx, brokers, topics)
-		if err != nil {
-			return nil, err
-		}
-		err = all.read(ctx, kgo.ReadUncommitted(), func(r *kgo.Record) error {
-			f.record(what, r)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
+	err = all.read(ctx, kgo.ReadUncommitted(), func(r *kgo.Record) error {
+		f.record(r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	inLast := map[string]bool{}
 	for _, ids := range f.last {
@@ -42,7 +38,7 @@ func InFlight(ctx context.Context, brokers []string, names wire.Names, r *Report
 	}
 	explained := map[Problem]bool{}
 	for _, p := range r.Problems {
-		explained[p] = inLast[p.What+p.ID]
+		explained[p] = inLast[p.ID]
 	}
 	return explained, nil
 }
@@ -61,7 +57,7 @@ type flights struct {
 	ended  map[incarnation]bool     // that transaction has its marker: the next record begins another
 }
 
-func (f *flights) record(what string, r *kgo.Record) {
+func (f *flights) record(r *kgo.Record) {
 	inc := incarnation{r.Topic, r.Partition, r.ProducerID, r.ProducerEpoch}
 	if r.Attrs.IsControl() {
 		if len(r.Key) >= 4 && binary.BigEndian.Uint16(r.Key[2:]) <= 1 { // abort or commit
@@ -73,11 +69,7 @@ func (f *flights) record(what string, r *kgo.Record) {
 		delete(f.last, inc)
 		delete(f.ended, inc)
 	}
-	id := header(r, wire.HeaderID)
-	if what == "raw" || what == "dead letter" {
-		id = header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
-	}
-	if f.wanted[what+id] {
-		f.last[inc] = append(f.last[inc], what+id)
+	if id := recordID(r); f.wanted[id] {
+		f.last[inc] = append(f.last[inc], id)
 	}
 }

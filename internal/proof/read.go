@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/pkg/wire"
 )
 
 // Read gives every committed record of the topics, from the first offset kept to the end as it is when Read is called, to fn. Order is
@@ -167,6 +169,14 @@ func header(r *kgo.Record, key string) string {
 		}
 	}
 	return ""
+}
+
+// recordID is the vendor's id of a record, or of the record that an event was made from; where there is none, its position in the feed.
+func recordID(r *kgo.Record) string {
+	if id := header(r, wire.HeaderRecordID); id != "" {
+		return id
+	}
+	return header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
 }
 
 func where(r *kgo.Record) string {

@@ -23,7 +23,7 @@ const (
 type Problem struct {
 	Kind   Kind
 	What   string // raw, event, enriched event, dead letter
-	ID     string // ce_id that it has, or would have, on the topic
+	ID     string // of the vendor's record; its content id and index if it has none
 	Detail string
 }
 

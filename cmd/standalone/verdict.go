@@ -58,10 +58,14 @@ func (w *world) explain(ctx context.Context, out io.Writer, report *proof.Report
 	if err != nil {
 		return err
 	}
-	explained := 0
+	explained, unexplained := 0, 0
 	for _, p := range report.Problems {
 		if inFlight[p] {
 			explained++
+			continue
+		}
+		if unexplained++; unexplained <= 10 {
+			_, _ = fmt.Fprintf(out, "not in a transaction in flight: %s %s: %s\n", p.Kind, p.What, p.Detail)
 		}
 	}
 	_, err = fmt.Fprintf(out, "in the transaction that was in flight when a process was killed: %d of %d problems; the embedded broker may break that one, "+

@@ -152,7 +152,7 @@ func TestProofNamesTampering(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	p := &pipeline{world: w, rt: service.Runtime{Log: log, Registry: reg}, out: io.Discard}
+	p := &pipeline{world: w, rt: service.Runtime{Log: log, Registry: reg}, out: &console{w: io.Discard}}
 	if err := p.run(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func carry(ctx context.Context, opt options, stdout, stderr io.Writer) (holds bo
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	w.greet(stdout)
-	p := &pipeline{world: w, rt: service.Runtime{Log: log, Registry: reg, Build: service.ReadBuildInfo()}, out: stdout}
+	p := &pipeline{world: w, rt: service.Runtime{Log: log, Registry: reg, Build: service.ReadBuildInfo()}, out: &console{w: stdout}}
 	if err := p.run(ctx); err != nil || !opt.once || ctx.Err() != nil {
 		return true, err
 	}
@@ -118,7 +118,7 @@ func (w *world) greet(out io.Writer) {
 type pipeline struct {
 	world *world
 	rt    service.Runtime
-	out   io.Writer
+	out   *console
 }
 
 // run works until ctx ends or, with -once, until all that the source has is carried.

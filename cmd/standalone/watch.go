@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,8 +59,8 @@ const (
 )
 
 // progress prints a line of progress from time to time until ctx ends; on a terminal it is one live line.
-func progress(ctx context.Context, w io.Writer, reg prometheus.Gatherer) {
-	live := terminal(w)
+func progress(ctx context.Context, w *console, reg prometheus.Gatherer) {
+	live := w.live()
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	start, before := time.Now(), counts{}
@@ -87,8 +88,21 @@ func progress(ctx context.Context, w io.Writer, reg prometheus.Gatherer) {
 	}
 }
 
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// console is where the pipeline's tasks, which run side by side, print to: one whole line at a time.
+type console struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.w.Write(p)
+}
+
+// live reports whether somebody watches, so that a line may be drawn over.
+func (c *console) live() bool {
+	f, ok := c.w.(*os.File)
 	if !ok {
 		return false
 	}

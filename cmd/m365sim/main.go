@@ -90,9 +90,11 @@ func banner(w io.Writer, s *m365sim.Server, cfg m365sim.Config) error {
   CA to trust         %s
 %s  client id           %s
   client secret       %s
-  tenant's clock      week of %d records before %s, %d people
+  tenant's clock      week of %d records before %s, %d people, then %g records a second
+  simulated time      %g times as fast as the machine's; %s/_sim/clock tells it
   ledger              %s/_sim/ledger
-`, s.URL(), s.CAFile(), &tenants, cfg.Apps[0].ClientID, cfg.Apps[0].Secret, t.Config().Records, t.Config().Origin.Format(time.RFC3339), len(t.Users()), s.URL())
+`, s.URL(), s.CAFile(), &tenants, cfg.Apps[0].ClientID, cfg.Apps[0].Secret, t.Config().Records, t.Config().Origin.Format(time.RFC3339), len(t.Users()),
+		max(t.Config().LiveRate, 0), cfg.Speed, s.URL(), s.URL())
 	return err
 }
 
@@ -156,6 +158,7 @@ func serviceFlags(fs *flag.FlagSet, cfg *m365sim.Config) {
 	fs.IntVar(&cfg.ThrottleStatus, "throttle-status", 403, "HTTP `status` of AF429: 403 or 429")
 	fs.DurationVar(&cfg.RetryAfter, "retry-after", 0, "Retry-After of throttled answers; 0 sends none")
 	fs.DurationVar(&cfg.TokenLife, "token-life", m365sim.DefaultTokenLife, "how long access tokens are valid")
+	fs.Float64Var(&cfg.Speed, "speed", 1, "simulated seconds in a second: windows, expiry, quota, tokens and the tenant's life follow the simulated clock")
 	fs.DurationVar(&cfg.ClockSkew, "clock-skew", 0, "added to the Date header")
 	fs.BoolVar(&cfg.AuditingOff, "auditing-off", false, "answer as if unified auditing were switched off")
 	fs.BoolVar(&cfg.Unlicensed, "unlicensed", false, "answer AF20012, as for a tenant without licences")
@@ -171,9 +174,10 @@ func serviceFlags(fs *flag.FlagSet, cfg *m365sim.Config) {
 // tenantFlags adds the flags that say which tenant it is.
 func tenantFlags(fs *flag.FlagSet, tc *tenant.Config) {
 	fs.Uint64Var(&tc.Seed, "seed", 0, "`number` from which the tenant is invented; the same seed and origin give the same bytes")
-	fs.IntVar(&tc.Records, "records", tenant.DefaultRecords, "distinct records of the tenant's week")
-	fs.IntVar(&tc.Users, "users", 0, "size of the population (default: grows with -records)")
-	fs.Float64Var(&tc.LiveRate, "live-rate", tenant.DefaultLiveRate, "records a second after the start; -1 for none")
+	fs.StringVar(&tc.Size, "size", tenant.Small, "`small` (20,000 records in the week), medium (100,000 a day) or large (10 million a week)")
+	fs.IntVar(&tc.Records, "records", 0, "distinct records of the tenant's week (default: by -size)")
+	fs.IntVar(&tc.Users, "users", 0, "size of the population (default: grows with the records)")
+	fs.Float64Var(&tc.LiveRate, "live-rate", 0, "records a second after the start; -1 for none (default: by -size)")
 	fs.Func("origin", "the tenant's `time` zero, RFC 3339 (default: the one kept in -dir, or now)", func(v string) (err error) { tc.Origin, err = time.Parse(time.RFC3339, v); return err })
 }
 
@@ -186,7 +190,8 @@ delays records as the real service does, fails on demand, and keeps a ledger of
 what it had and what it served. docs/simulator.md is its manual.
 
   m365sim                                  a tenant with 20,000 records in its week
-  m365sim -subscribed -records 500000      the whole week is there at once
+  m365sim -subscribed -size medium         the whole week is there at once
+  m365sim -speed 1000                      a week passes in ten minutes
   m365sim -dir ./sim -fault cut=0.05@blob  kept over restarts; 5 % of downloads break
   m365sim probe -dir ./sim                 exit 0 if the simulator of that folder answers
   m365sim dump -seed 7 -records 1000       the records of a week as NDJSON, no server

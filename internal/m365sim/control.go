@@ -17,6 +17,9 @@ func (s *Server) controlRoutes() *http.ServeMux {
 	mux.HandleFunc("GET /_sim/health", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, r, http.StatusOK, map[string]string{"status": "ok"})
 	})
+	mux.HandleFunc("GET /_sim/clock", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, r, http.StatusOK, map[string]any{"now": s.now(), "speed": s.cfg.Speed})
+	})
 	mux.HandleFunc("GET /_sim/blobs/{tenant}", s.controlBlobs)
 	mux.HandleFunc("GET /_sim/attacks/{tenant}", func(w http.ResponseWriter, r *http.Request) {
 		if t := s.findTenant(r.PathValue("tenant")); t != nil {

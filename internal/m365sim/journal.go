@@ -19,6 +19,7 @@ import (
 // dropped when the file is opened again. Lines about the ledger are buffered for a moment; all others are written at once.
 
 const (
+	eventClock   = "clock"   // simulated time began to run at a speed
 	eventOrigin  = "origin"  // a tenant's clock origin
 	eventStart   = "start"   // a subscription was started or changed
 	eventStop    = "stop"    // a subscription was stopped
@@ -39,6 +40,7 @@ type event struct {
 	Webhook     *webhook  `json:"webhook,omitempty"`
 	// Setup is the configuration of the tenant whose origin it is: what its bytes follow from.
 	Setup *tenant.Config `json:"setup,omitempty"`
+	Clock *anchor        `json:"clock,omitempty"`
 }
 
 type journal struct {

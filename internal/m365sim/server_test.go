@@ -21,7 +21,7 @@ import (
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := &clock{at: testOrigin}
+	c := &testClock{at: testOrigin}
 	cfg := Config{Tenants: []tenant.Config{{Seed: 9, Records: 1000}}, Dir: dir, Clock: c.now}
 	run := func(fn func(r *rig)) {
 		s, err := New(cfg)
@@ -174,7 +174,7 @@ func TestFaults(t *testing.T) {
 		if err := r.s.SetFaults(Fault{Name: name, Rate: 1, Endpoint: "token"}); err != nil {
 			t.Fatal(err)
 		}
-		if token, ok := r.tryToken(); ok {
+		if token, err := r.tryToken(); err == nil {
 			t.Errorf("token under %s: %q", name, token)
 		}
 	}

@@ -116,7 +116,10 @@ type Config struct {
 
 	Logger     *slog.Logger          // default: none
 	Registerer prometheus.Registerer // default: unregistered
-	Clock      func() time.Time      // default: time.Now
+	Clock      func() time.Time      // the machine's clock; default: time.Now
+
+	// Speed makes the simulated clock run so many times as fast as Clock, from the first start of the folder on. Default 1.
+	Speed float64
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -153,7 +156,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Speed == 0 {
+		c.Speed = 1
+	}
 	switch {
+	case !(c.Speed > 0 && c.Speed <= maxSpeed): // NaN too
+		return c, fmt.Errorf("m365sim: Speed is %g, want more than 0 and at most %d", c.Speed, maxSpeed)
 	case c.PageSize < 1:
 		return c, fmt.Errorf("m365sim: PageSize is %d, want at least 1", c.PageSize)
 	case c.ThrottleStatus != http.StatusForbidden && c.ThrottleStatus != http.StatusTooManyRequests:
@@ -177,6 +185,7 @@ type Server struct {
 	keys    *tokenKeys
 	ca      *authority
 	journal *journal
+	clock   clock
 	metrics *metrics
 	tempDir string
 
@@ -239,12 +248,15 @@ func (s *Server) setUp() error {
 		}
 		s.apps[strings.ToLower(a.ClientID)] = reg
 	}
-	s.subs, s.quota, s.faults, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newFaultTable(s.cfg.Faults, s.now), newBooks()
-	if s.metrics, err = newMetrics(s.cfg.Registerer); err != nil {
-		return err
-	}
 	var past []event
 	if s.journal, past, err = openJournal(s.cfg.Dir); err != nil {
+		return err
+	}
+	if err := s.setClock(past); err != nil {
+		return err
+	}
+	s.subs, s.quota, s.faults, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newFaultTable(s.cfg.Faults, s.now), newBooks()
+	if s.metrics, err = newMetrics(s.cfg.Registerer); err != nil {
 		return err
 	}
 	if err := s.bringUp(past); err != nil {
@@ -263,7 +275,7 @@ func (s *Server) bringUp(past []event) error {
 			setups[e.Tenant] = *e.Setup
 		}
 	}
-	now := s.cfg.Clock().UTC()
+	now := s.now()
 	for _, tc := range s.cfg.Tenants {
 		id := strings.ToLower(tc.ID())
 		if tc.Origin.IsZero() {
@@ -309,7 +321,7 @@ func describe(c tenant.Config) string {
 func (s *Server) Tenants() []*tenant.Tenant { return s.order }
 
 // now is the simulator's clock.
-func (s *Server) now() time.Time { return s.cfg.Clock().UTC() }
+func (s *Server) now() time.Time { return s.clock.now() }
 
 // Limits on what a client may make the simulator hold.
 const (

@@ -22,19 +22,19 @@ import (
 	"millrace/internal/m365sim/tenant"
 )
 
-// clock is a clock that tests set.
-type clock struct {
+// testClock is a clock that tests set.
+type testClock struct {
 	mu sync.Mutex // guards at
 	at time.Time
 }
 
-func (c *clock) now() time.Time {
+func (c *testClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.at
 }
 
-func (c *clock) advance(d time.Duration) {
+func (c *testClock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -44,7 +44,7 @@ func (c *clock) advance(d time.Duration) {
 type rig struct {
 	t      *testing.T
 	s      *Server
-	clock  *clock
+	clock  *testClock
 	client *http.Client
 	token  string
 	root   string
@@ -82,7 +82,7 @@ func dirWithKey(t *testing.T) string {
 
 func newRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
-	c := &clock{at: testOrigin}
+	c := &testClock{at: testOrigin}
 	cfg := Config{Tenants: []tenant.Config{{Seed: 1, Records: 3000}}, Clock: c.now, Dir: dirWithKey(t)}
 	if change != nil {
 		change(&cfg)

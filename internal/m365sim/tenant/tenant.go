@@ -9,6 +9,7 @@
 package tenant
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -31,7 +32,6 @@ func ContentTypes() []string {
 
 // Defaults of Config.
 const (
-	DefaultRecords     = 20_000
 	DefaultLiveRate    = 3.0
 	DefaultExpireAfter = 7 * 24 * time.Hour
 	maxRecords         = 200_000_000
@@ -40,19 +40,31 @@ const (
 	week               = 7 * 24 * time.Hour
 )
 
+// The named sizes of a tenant.
+const (
+	Small  = "small"  // a demo: 20,000 records in the week, and then 3 a second, so that one sees something happen
+	Medium = "medium" // 100,000 records a day
+	Large  = "large"  // 10 million records a week
+)
+
+// sizes says how many records the week of each named size has.
+var sizes = map[string]int{Small: 20_000, Medium: 700_000, Large: 10_000_000}
+
 // Config says which tenant this is. The zero value of each field but Origin means its default.
 type Config struct {
 	// Seed decides everything that is random about the tenant.
 	Seed uint64
 	// TenantID is the directory's GUID; empty means one derived from the seed.
 	TenantID string
-	// Records is the number of distinct records of the week before Origin; the vendor's repeats come on top. Default 20,000.
+	// Size is one of the named sizes; it decides Records and LiveRate where they are zero. Default Small.
+	Size string `json:",omitempty"`
+	// Records is the number of distinct records of the week before Origin; the vendor's repeats come on top.
 	Records int
 	// Users is the size of the population, guests and service accounts included. Default: grows with Records, 25 to 5,000.
 	Users int
 	// Origin is the tenant's "now" when it is first started. Its week is [Origin-7d, Origin). Required.
 	Origin time.Time
-	// LiveRate is the number of records a second after Origin. Default 3; negative means that nothing happens any more.
+	// LiveRate is the number of records a second after Origin. Default: that of Size; negative means that nothing happens any more.
 	LiveRate float64
 	// LargeRecord is the size in bytes of one oversized record in the week. Default: there is none.
 	LargeRecord int
@@ -74,8 +86,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Origin = c.Origin.UTC().Truncate(time.Second)
 	c.TenantID = c.ID()
+	ofSize, ok := sizes[cmp.Or(c.Size, Small)]
+	if !ok {
+		return c, fmt.Errorf("tenant: Size is %q, want %s, %s or %s", c.Size, Small, Medium, Large)
+	}
+	if c.LiveRate == 0 && ofSize == sizes[Small] {
+		c.LiveRate = DefaultLiveRate
+	}
+	if c.LiveRate == 0 {
+		c.LiveRate = float64(ofSize) / week.Seconds()
+	}
 	if c.Records == 0 {
-		c.Records = DefaultRecords
+		c.Records = ofSize
 	}
 	if c.Records < 0 || c.Records > maxRecords {
 		return c, fmt.Errorf("tenant: Records is %d, want 1 to %d", c.Records, maxRecords)
@@ -85,9 +107,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Users < 10 || c.Users > 100_000 {
 		return c, fmt.Errorf("tenant: Users is %d, want 10 to 100000", c.Users)
-	}
-	if c.LiveRate == 0 {
-		c.LiveRate = DefaultLiveRate
 	}
 	if c.LiveRate > maxLiveRate {
 		return c, fmt.Errorf("tenant: LiveRate is %g, want at most %d", c.LiveRate, maxLiveRate)

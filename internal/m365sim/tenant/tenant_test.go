@@ -42,6 +42,29 @@ func TestSameSeedSameBytes(t *testing.T) {
 	}
 }
 
+// TestSizes plans the week of each named size; none is held in memory.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[string]struct {
+		records  int
+		liveRate float64
+	}{"": {20_000, 3}, Small: {20_000, 3}, Medium: {700_000, 700_000.0 / (7 * 24 * 3600)}, Large: {10_000_000, 10_000_000.0 / (7 * 24 * 3600)}} {
+		tn, err := New(Config{Size: size, Origin: origin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := tn.Config(); c.Records != want.records || c.LiveRate != want.liveRate {
+			t.Errorf("%q has %d records and then %g a second, want %+v", size, c.Records, c.LiveRate, want)
+		}
+	}
+	if tn, err := New(Config{Size: Large, Records: 100, LiveRate: -1, Origin: origin}); err != nil || tn.Config().Records != 100 || tn.Config().LiveRate != -1 {
+		t.Errorf("what is said besides the size does not win: %v", err)
+	}
+	if _, err := New(Config{Size: "huge", Origin: origin}); err == nil {
+		t.Error("an unknown size was taken")
+	}
+}
+
 func TestWeek(t *testing.T) {
 	t.Parallel()
 	tn, err := New(Config{Seed: 7, Records: 20_000, Origin: origin})

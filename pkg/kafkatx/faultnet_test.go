@@ -30,6 +30,9 @@ type faultNet struct {
 	decide func(key int16) fault // nil = none
 	hits   map[string]int        // injected, by key and fault
 	gate   chan struct{}         // closed = open; all traffic waits for it
+
+	sent     func(key int16) // called when a request is written, if set; not to be changed once a client uses the network
+	answered func(key int16) // called when its answer arrives, before the client sees it, if set; the same
 }
 
 func newFaultNet() *faultNet {
@@ -109,6 +112,8 @@ type faultConn struct {
 	net  *faultNet
 	left int   // bytes of the request that are still to be written
 	act  fault // on the request under way
+	key  int16 // of the request under way
+	open bool  // its answer has not begun
 }
 
 func (c *faultConn) Write(p []byte) (int, error) {
@@ -118,13 +123,17 @@ func (c *faultConn) Write(p []byte) (int, error) {
 			return 0, fmt.Errorf("a request begins with %d bytes", len(p))
 		}
 		c.left = int(binary.BigEndian.Uint32(p)) + 4
-		c.act = c.net.choose(int16(binary.BigEndian.Uint16(p[4:])))
+		c.key, c.open = int16(binary.BigEndian.Uint16(p[4:])), true
+		c.act = c.net.choose(c.key)
 		if c.act == faultNotApplied {
 			return 0, errors.Join(errInjected, c.Close())
 		}
 	}
 	n, err := c.Conn.Write(p)
 	c.left -= n
+	if c.left == 0 && c.net.sent != nil {
+		c.net.sent(c.key)
+	}
 	return n, err
 }
 
@@ -138,7 +147,12 @@ func (c *faultConn) Read(p []byte) (int, error) {
 		}
 		return 0, errors.Join(errInjected, err, c.Close())
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if c.open && n > 0 && c.net.answered != nil {
+		c.open = false
+		c.net.answered(c.key)
+	}
+	return n, err
 }
 
 // worker is a stage that can be crashed.
@@ -182,4 +196,11 @@ func (w *worker) finish() error {
 	err := <-w.done
 	w.c.Close()
 	return err
+}
+
+// owns counts the numbers that the worker owns.
+func (w *worker) owns() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.owners)
 }

@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if order := os.Getenv(twistEnv); order != "" {
+		os.Exit(twistedWorker(order))
+	}
 	os.Exit(m.Run())
 }
 

@@ -43,6 +43,7 @@ func Program() service.Program[Config] {
 		},
 		Commands: map[string]service.Command[Config]{
 			"import": importCommand(), "status": statusCommand(), "stop-subscription": stopCommand(),
+			"verify": verifyCommand(),
 		},
 		Base: func(c *Config) *service.Config { return &c.Config },
 	}

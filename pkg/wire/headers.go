@@ -78,7 +78,7 @@ func (w *headerWriter) text(key, value string) {
 		return
 	}
 	start := len(w.buf)
-	w.buf = append(w.buf, headerText(value)...)
+	w.buf = append(w.buf, HeaderText(value)...)
 	w.add(key, start)
 }
 
@@ -101,8 +101,8 @@ func (w *headerWriter) add(key string, start int) {
 	w.list = append(w.list, kafkatx.Header{Key: key, Value: w.buf[start:len(w.buf):len(w.buf)]})
 }
 
-// headerText makes text fit for a CloudEvents attribute: bounded, without control characters, which the specification forbids.
-func headerText(s string) string {
+// HeaderText makes text fit for a CloudEvents attribute: bounded, without control characters, which the specification forbids.
+func HeaderText(s string) string {
 	if strings.ContainsFunc(s, unfit) {
 		s = strings.Map(func(r rune) rune {
 			if unfit(r) {

@@ -1,51 +1,6 @@
 package wire
 
-import (
-	"time"
-
-	"millrace/pkg/kafkatx"
-)
-
-// LedgerEntry is one value on the ledger topic, keyed by stream: a blob that was carried, or a gap.
-type LedgerEntry struct {
-	Kind        string        `json:"kind"` // blob or gap
-	Tenant      string        `json:"tenant"`
-	Source      string        `json:"source"` // a source of pkg/audit
-	ContentType string        `json:"content_type,omitempty"`
-	Blob        *LedgerBlob   `json:"blob,omitempty"`
-	Gap         *Gap          `json:"gap,omitempty"`
-	Offsets     []OffsetRange `json:"offsets,omitempty"` // where the records and dead letters of the blob lie
-}
-
-// LedgerBlob says what was listed and fetched.
-type LedgerBlob struct {
-	ContentID   string    `json:"content_id"`
-	Created     time.Time `json:"created"`
-	Listed      time.Time `json:"listed"`
-	Fetched     time.Time `json:"fetched"`
-	Bytes       int64     `json:"bytes"` // of the decoded body
-	SHA256      string    `json:"sha256"`
-	Records     int       `json:"records"`
-	DeadLetters int       `json:"dead_letters,omitempty"`
-}
-
-// OffsetRange is a run of offsets on one partition. Aborted records and markers lie between first and last, so count says how
-// many are the blob's.
-type OffsetRange struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	First     int64  `json:"first"`
-	Last      int64  `json:"last"`
-	Count     int    `json:"count"`
-}
-
-// Gap is a window of blob creation time of which the feed can give nothing more.
-type Gap struct {
-	Start     time.Time `json:"start"`
-	End       time.Time `json:"end"`
-	Reason    string    `json:"reason"` // before_subscription, outage, blob_expired
-	ContentID string    `json:"content_id,omitempty"`
-}
+import "time"
 
 // Kinds of directory objects; the key on the directory topic is tenant:kind:object id.
 const (
@@ -129,23 +84,4 @@ type Status struct {
 	Gaps      int       `json:"gaps,omitempty"` // recorded since this process owns the tenant
 	DataLoss  bool      `json:"data_loss,omitempty"`
 	At        time.Time `json:"at"`
-}
-
-// Ranges sums up where records went, given the offset of each.
-func Ranges(outputs []kafkatx.Record, offsets []int64) []OffsetRange {
-	var out []OffsetRange
-next:
-	for i := range outputs {
-		r := &outputs[i]
-		for j := range out {
-			o := &out[j]
-			if o.Partition == r.Partition && o.Topic == r.Topic {
-				o.First, o.Last = min(o.First, offsets[i]), max(o.Last, offsets[i])
-				o.Count++
-				continue next
-			}
-		}
-		out = append(out, OffsetRange{Topic: r.Topic, Partition: r.Partition, First: offsets[i], Last: offsets[i], Count: 1})
-	}
-	return out
 }

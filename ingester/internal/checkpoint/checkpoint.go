@@ -164,6 +164,15 @@ func (b *Book) Blobs(id string) int {
 	return 0
 }
 
+// Each calls fn for every committed blob of a stream that is remembered, with the time that it was created.
+func (b *Book) Each(id string, fn func(h Hash, created time.Time)) {
+	if s := b.streams[id]; s != nil {
+		for h, created := range s.done {
+			fn(h, time.Unix(created, 0).UTC())
+		}
+	}
+}
+
 // Streams lists the streams of the book in order.
 func (b *Book) Streams() []string { return slices.Sorted(maps.Keys(b.streams)) }
 

@@ -349,7 +349,7 @@ func (f *feeder) result(t task) (kafkatx.Result, error) {
 		res.State = append(res.State, kafkatx.Record{Key: r.Key, Value: r.Value})
 	}
 	entry := wire.LedgerEntry{
-		Kind: "blob", Tenant: string(t.tenant), Source: string(audit.SourceImport), ContentType: string(audit.SourceImport),
+		Kind: wire.LedgerKindBlob, Tenant: string(t.tenant), Source: string(audit.SourceImport), ContentType: string(audit.SourceImport),
 		Blob: &wire.LedgerBlob{
 			ContentID: u.contentID, Created: now, Listed: now, Fetched: now, Bytes: int64(u.size), SHA256: u.contentID,
 			Records: len(u.rows), DeadLetters: bad,

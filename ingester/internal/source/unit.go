@@ -87,6 +87,7 @@ func (s *Sources) fill(u *unit, body []byte) error {
 	split := m365.SplitBytes(body)
 	u.outputs = make([]kafkatx.Record, 0, 1+len(body)/1024)
 	b.records, b.refused = 0, 0
+	cut := false
 	rec := audit.Record{Provenance: b.provenance(source)}
 	for {
 		before := split.Offset()
@@ -100,6 +101,7 @@ func (s *Sources) fill(u *unit, body []byte) error {
 				return err
 			}
 			rec.Raw, rec.Index = body[min(before, int64(len(body))):], b.records
+			cut = true
 			s.refuse(u, rec, wire.ReasonCutShort, fmt.Sprintf("from byte %d of the blob on", before))
 			break
 		}
@@ -118,10 +120,10 @@ func (s *Sources) fill(u *unit, body []byte) error {
 	}
 	u.size = len(body) + len(u.outputs)*recordOverhead
 	u.ledger = &wire.LedgerEntry{
-		Kind: "blob", Tenant: string(b.Tenant), Source: string(source), ContentType: string(b.ContentType),
+		Kind: wire.LedgerKindBlob, Tenant: string(b.Tenant), Source: string(source), ContentType: string(b.ContentType),
 		Blob: &wire.LedgerBlob{
 			ContentID: b.ContentID, Created: b.Created, Listed: b.listed.UTC(), Fetched: b.fetched.UTC(), Bytes: b.bytes, SHA256: b.sha,
-			Records: b.records, DeadLetters: b.refused,
+			Records: b.records, DeadLetters: b.refused, CutShort: cut,
 		},
 	}
 	return nil
@@ -138,7 +140,7 @@ func (s *Sources) refuse(u *unit, rec audit.Record, reason wire.Reason, detail s
 // gapUnit records that a range of creation time, or one blob, cannot be had any more.
 func gapUnit(id string, t audit.TenantID, ct audit.ContentType, gap wire.Gap) *unit {
 	return &unit{stream: id, ledger: &wire.LedgerEntry{
-		Kind: "gap", Tenant: string(t), Source: string(ct.Source()), ContentType: string(ct), Gap: &gap,
+		Kind: wire.LedgerKindGap, Tenant: string(t), Source: string(ct.Source()), ContentType: string(ct), Gap: &gap,
 	}}
 }
 

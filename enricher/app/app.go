@@ -101,12 +101,13 @@ func (a *App) assemble(metrics *enrich.Metrics, shared *wire.Metrics, rt service
 	a.directory = directory.NewLoader(directory.Config{Topic: names.Directory(), Wait: a.cfg.Directory.Wait, Tenants: tenants}, a.client, rt.Log, rt.Registry)
 	processors := enrich.Config{Names: names, Lookups: a.lookups, Metrics: metrics, Shared: shared, Now: time.Now, Log: rt.Log}
 	a.stage, err = kafkatx.NewStage(a.client, kafkatx.StageConfig{
-		Prefix:      names.Prefix,
-		Name:        wire.StageEnricher,
-		Inputs:      names.EventsAll(),
-		StatusTopic: names.Status(),
-		Codec:       a.cfg.Kafka.Codec,
-		New:         func(int32) (kafkatx.Handler, error) { return enrich.New(processors), nil },
+		Prefix:         names.Prefix,
+		Name:           wire.StageEnricher,
+		Inputs:         names.EventsAll(),
+		StatusTopic:    names.Status(),
+		Codec:          a.cfg.Kafka.Codec,
+		SessionTimeout: a.cfg.Kafka.SessionTimeout,
+		New:            func(int32) (kafkatx.Handler, error) { return enrich.New(processors), nil },
 	})
 	return err
 }

@@ -59,7 +59,7 @@ func Import(ctx context.Context, cfg Config, rt service.Runtime, opts ImportOpti
 	names := cfg.Kafka.Names()
 	stage, err := kafkatx.NewStage(client, kafkatx.StageConfig{
 		Prefix: names.Prefix, Name: wire.StageImport, StateTopic: names.Checkpoints(), StatusTopic: names.Status(),
-		Layout: stateLayout, New: im.Handler, Codec: cfg.Kafka.Codec,
+		Layout: stateLayout, New: im.Handler, Codec: cfg.Kafka.Codec, SessionTimeout: cfg.Kafka.SessionTimeout,
 	})
 	if err != nil {
 		return ImportProgress{}, err

@@ -66,6 +66,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Layout: normalize.Layout,
 		New:             func(number int32) (kafkatx.Handler, error) { return normalize.New(number, handlers) },
 		MaxBatchRecords: cfg.Batch.Records, MaxBatchBytes: int(cfg.Batch.Bytes), Codec: cfg.Kafka.Codec,
+		SessionTimeout: cfg.Kafka.SessionTimeout,
 	})
 	if err != nil {
 		client.Close()

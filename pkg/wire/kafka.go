@@ -26,6 +26,8 @@ type Kafka struct {
 	Codec             string   `koanf:"codec" help:"compression of what is written: zstd, lz4, snappy, gzip or none"`
 	Topics            Topics   `koanf:"topics"`
 	Security          Security `koanf:"security"`
+
+	SessionTimeout time.Duration `koanf:"session_timeout" help:"how long a replica may be silent until its numbers go to another one; the brokers allow 6s to 30m"`
 }
 
 // Topics says how topics are created. Retention applies to topics that are created; of existing ones differences are reported.
@@ -61,6 +63,7 @@ func DefaultKafka() Kafka {
 		Partitions:        12,
 		ControlPartitions: 12,
 		Codec:             "zstd",
+		SessionTimeout:    10 * time.Second,
 		Topics: Topics{
 			Create:              true,
 			RawRetention:        30 * day,
@@ -92,6 +95,8 @@ func (k Kafka) Validate() error {
 		return fmt.Errorf("kafka.replication: %d: use 0 for the default or a positive number", k.Replication)
 	case !slices.Contains([]string{"zstd", "lz4", "snappy", "gzip", "none"}, k.Codec):
 		return fmt.Errorf("kafka.codec: %q: use zstd, lz4, snappy, gzip or none", k.Codec)
+	case k.SessionTimeout < time.Second || k.SessionTimeout > 30*time.Minute:
+		return fmt.Errorf("kafka.session_timeout: %s: use 1s to 30m", k.SessionTimeout)
 	case min(t.RawRetention, t.EventsRetention, t.EnrichedRetention, t.DeadLetterRetention, t.LedgerRetention) < time.Hour:
 		return errors.New("kafka.topics: a retention under 1h loses records before they are read; use 1h or more")
 	case t.SeenHorizon < day:

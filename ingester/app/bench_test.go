@@ -27,6 +27,32 @@ func BenchmarkFeedToRaw(b *testing.B) {
 	}
 }
 
+// BenchmarkAllFaults carries a week while each kind of fault hits one request in twenty, everywhere, at the pace that an operator gets who
+// says nothing. The figure to look at is s/op: a tenth of the requests is answered AF429, which must not bring a tenant to a stand.
+func BenchmarkAllFaults(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		w := newWorld(b, 20_000, func(c *m365sim.Config) {
+			c.Quota = m365sim.DefaultQuota
+			for _, name := range m365sim.FaultNames() {
+				c.Faults = append(c.Faults, m365sim.Fault{Name: name, Rate: 0.05})
+			}
+		})
+		w.cfg.Limits = DefaultConfig().Limits
+		w.cfg.Tenants[0].RequestsPerMinute = 0
+		w.cfg.Tenants[0].Components = []string{componentActivities}
+		want := float64(len(w.expected(time.Time{})))
+		rt := w.runtime()
+		b.StartTimer()
+		runUntil(b, w, rt, func() bool { return committed(b, rt.Registry) >= want })
+		blobs := 0
+		for _, c := range w.sim.Ledger().Tenants[0].Content {
+			blobs += c.Blobs
+		}
+		b.ReportMetric(float64(blobs), "blobs")
+	}
+}
+
 func runUntil(b *testing.B, w *world, rt service.Runtime, done func() bool) {
 	b.Helper()
 	a, err := New(b.Context(), w.cfg, rt)

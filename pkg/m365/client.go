@@ -17,6 +17,7 @@ import (
 const (
 	maxListBody  = 16 << 20 // one page of a listing, decompressed
 	maxPages     = 10_000   // of one window
+	pageTries    = 3        // times that a page is read whose body is spoilt
 	callTimeout  = 2 * time.Minute
 	blobTimeout  = 15 * time.Minute
 	timeOnWire   = "2006-01-02T15:04:05" // the form that the reference gives; without a zone it is UTC
@@ -170,6 +171,14 @@ func (c *Client) SensitiveTypes(ctx context.Context, language string) ([]Sensiti
 	return out, err
 }
 
+// Turn waits until the tenant's rate allows one more call, which is then taken for the next call made with the returned context. Whoever
+// needs something scarce for a call can so wait for the call's turn first.
+func (c *Client) Turn(ctx context.Context) (context.Context, error) {
+	waited, err := c.c.bucket.Wait(ctx)
+	c.c.metrics.throttle.Add(waited.Seconds())
+	return context.WithValue(ctx, turnKey{}, &turn{}), err
+}
+
 // Fetch downloads a blob and writes its decompressed bytes to w. Only with a nil error is what w holds the whole answer.
 func (c *Client) Fetch(ctx context.Context, b audit.Blob, w io.Writer) (int64, error) {
 	const op = "fetch blob"
@@ -212,12 +221,9 @@ func (c *Client) pages(ctx context.Context, op, address string, page func(body [
 	seen := make(map[string]bool)
 	for range maxPages {
 		seen[address] = true
-		body, next, err := c.page(ctx, op, address)
+		next, err := c.wholePage(ctx, op, address, page)
 		if err != nil {
 			return err
-		}
-		if err := page(body); err != nil {
-			return fmt.Errorf("%s: %w", op, err)
 		}
 		if next == "" {
 			return nil
@@ -232,6 +238,27 @@ func (c *Client) pages(ctx context.Context, op, address string, page func(body [
 		}
 	}
 	return fmt.Errorf("%s: %w: more than %d pages", op, ErrBadAnswer, maxPages)
+}
+
+// wholePage reads a page and hands it on. A spoilt one is read again in place: a listing of many pages would hardly ever come to its
+// end if each such page made it begin anew.
+func (c *Client) wholePage(ctx context.Context, op, address string, page func(body []byte) error) (next string, err error) {
+	for try := range pageTries {
+		var body []byte
+		if err = sleep(ctx, backoff(0, 0, try, nil)*time.Duration(min(try, 1))); err != nil {
+			return "", err
+		}
+		if body, next, err = c.page(ctx, op, address); err == nil {
+			if err = page(body); err == nil {
+				return next, nil
+			}
+			err = fmt.Errorf("%s: %w", op, err)
+		}
+		if !errors.Is(err, errCut) && !errors.Is(err, ErrBadAnswer) {
+			break
+		}
+	}
+	return "", err
 }
 
 func (c *Client) page(ctx context.Context, op, address string) (body []byte, next string, err error) {

@@ -76,6 +76,37 @@ func TestContentFollowsPages(t *testing.T) {
 	}
 }
 
+// TestSpoiltPageIsReadAgain: a page that is cut in the middle, or is no JSON, does not make a listing begin anew.
+func TestSpoiltPageIsReadAgain(t *testing.T) {
+	t.Parallel()
+	var calls [2]atomic.Int64
+	c := newTest(t, func(w http.ResponseWriter, r *http.Request) {
+		page := 0
+		if r.URL.Query().Get("nextpage") != "" {
+			page = 1
+		}
+		n := calls[page].Add(1)
+		switch {
+		case page == 0:
+			w.Header().Set("NextPageUri", "https://"+r.Host+r.URL.Path+"?nextpage=1")
+			_, _ = io.WriteString(w, "[]")
+		case n == 1:
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "[{")
+		case n == 2:
+			_, _ = io.WriteString(w, "[{")
+		default:
+			_, _ = io.WriteString(w, "[]")
+		}
+	})
+	pages := 0
+	now := time.Now()
+	err := c.Content(t.Context(), audit.General, now.Add(-time.Hour), now, func([]audit.Blob) error { pages++; return nil })
+	if err != nil || pages != 2 || calls[0].Load() != 1 || calls[1].Load() != 3 {
+		t.Errorf("%d pages, %d and %d calls, %v; want 2 pages, 1 and 3 calls", pages, calls[0].Load(), calls[1].Load(), err)
+	}
+}
+
 func TestHostileListings(t *testing.T) {
 	t.Parallel()
 	var stolen atomic.Int64
@@ -167,7 +198,7 @@ func TestFetch(t *testing.T) {
 		_ = z.Close()
 		return b.Bytes()
 	}
-	var calls atomic.Int64
+	var calls, refused atomic.Int64
 	c := newTest(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/a$b":
@@ -187,6 +218,7 @@ func TestFetch(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, "[]")
 		case "/throttled":
+			refused.Add(1)
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, `{"error":{"code":"AF429","message":"Too many requests. Method=GetBlob"}}`)
 		}
@@ -209,12 +241,15 @@ func TestFetch(t *testing.T) {
 	if n, err := fetch(base + "/flaky"); err != nil || n != 2 {
 		t.Errorf("flaky: %d bytes, %v", n, err)
 	}
-	before := c.c.bucket.Rate()
-	if _, err := fetch(base + "/throttled"); ClassOf(err) != ClassThrottled {
-		t.Errorf("throttled: %v", err)
+	turn, err := c.Turn(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if after := c.c.bucket.Rate(); after > before*0.6 {
-		t.Errorf("rate went from %.0f to %.0f", before, after)
+	if _, err := c.Fetch(turn, audit.Blob{URI: base + "/throttled"}, io.Discard); ClassOf(err) != ClassThrottled || refused.Load() != 1 {
+		t.Errorf("throttled in its turn: %v after %d calls, want one", err, refused.Load())
+	}
+	if _, err := fetch(base + "/throttled"); ClassOf(err) != ClassThrottled || refused.Load() != 2+maxRetries {
+		t.Errorf("throttled: %v after %d calls", err, refused.Load())
 	}
 	if _, err := fetch("https://192.0.2.1/x"); !errors.Is(err, ErrForeignLink) {
 		t.Errorf("foreign blob: %v", err)
@@ -301,40 +336,6 @@ func TestRetryAfterIsBounded(t *testing.T) {
 		if got := retryAfter(http.Header{"Retry-After": {in}}, now); got != want {
 			t.Errorf("Retry-After %q: %s, want %s", in, got, want)
 		}
-	}
-}
-
-func TestBucketRate(t *testing.T) {
-	t.Parallel()
-	b := NewBucket(600) // 10 a second
-	now := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
-	b.now, b.last = func() time.Time { return now }, now
-	if w := b.reserve(); w <= 0 {
-		t.Error("a new bucket is not empty")
-	}
-	now = now.Add(time.Minute)
-	var waits time.Duration
-	for range 100 {
-		waits = b.reserve()
-	}
-	if waits < 9*time.Second || waits > 10*time.Second {
-		t.Errorf("the hundredth of 10 a second waits %s", waits)
-	}
-	b.Throttled(0)
-	b.Throttled(0) // the same moment
-	if r := b.Rate(); r != 300 {
-		t.Errorf("rate %.0f after a throttle, want 300", r)
-	}
-	now = now.Add(10 * time.Second)
-	if r := b.Rate(); r < 355 || r > 365 {
-		t.Errorf("rate %.0f ten seconds later, want 360", r)
-	}
-	for range 20 {
-		now = now.Add(2 * time.Second)
-		b.Throttled(time.Second)
-	}
-	if r := b.Rate(); r < 29 {
-		t.Errorf("rate %.1f fell below the floor", r)
 	}
 }
 

@@ -114,6 +114,9 @@ var ErrTooLarge = errors.New("answer is larger than its bound")
 // ErrBadAnswer is wrapped by the error for an answer that is not what the operation promises.
 var ErrBadAnswer = errors.New("answer is not understood")
 
+// errCut is wrapped by the error for a body that broke off.
+var errCut = errors.New("answer was cut short")
+
 // ClassOf gives the class of any error that a call returned: an APIError's own, otherwise ClassTransient (the connection failed, the
 // body was cut).
 func ClassOf(err error) Class {

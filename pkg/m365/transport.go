@@ -92,14 +92,28 @@ func newCaller(host string, bearer Bearer, bucket *Bucket, rt http.RoundTripper,
 	return c, nil
 }
 
-// metered takes a token from the bucket for each attempt and reads the host's clock from each answer.
+// metered takes a token from the bucket for each attempt that has none yet and reads the host's clock from each answer.
 type metered struct {
 	c    *caller
 	next http.RoundTripper
 }
 
+// turn is a token that was taken before the call that uses it.
+type turn struct{ used atomic.Bool }
+
+type turnKey struct{}
+
+func turnOf(ctx context.Context) *turn {
+	t, _ := ctx.Value(turnKey{}).(*turn)
+	return t
+}
+
 func (m metered) RoundTrip(req *http.Request) (*http.Response, error) {
-	waited, err := m.c.bucket.Wait(req.Context())
+	wait := m.c.bucket.Wait
+	if t := turnOf(req.Context()); t != nil && t.used.CompareAndSwap(false, true) {
+		wait = m.c.bucket.hold
+	}
+	waited, err := wait(req.Context())
 	m.c.metrics.throttle.Add(waited.Seconds())
 	if err != nil {
 		return nil, err
@@ -141,7 +155,8 @@ func (c *caller) checkRetry(ctx context.Context, resp *http.Response, err error)
 	switch api.Class {
 	case ClassThrottled:
 		c.bucket.Throttled(api.RetryAfter)
-		return api.RetryAfter > 0 && api.RetryAfter <= maxRetryWait, api
+		// Who waited for a turn holds something that others want: it waits for its next turn without it.
+		return turnOf(ctx) == nil && api.RetryAfter <= maxRetryWait, api
 	case ClassTransient:
 		return api.RetryAfter <= maxRetryWait, api
 	default:
@@ -274,14 +289,14 @@ func (c *caller) copyBody(resp *http.Response, w io.Writer, limit int64) (int64,
 	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
 		z, err := c.unzip(r)
 		if err != nil {
-			return 0, fmt.Errorf("read gzip: %w", err)
+			return 0, fmt.Errorf("read gzip: %w: %w", errCut, err)
 		}
 		defer c.zips.Put(z)
 		r = z
 	}
 	n, err := io.Copy(w, io.LimitReader(r, limit+1))
 	if err != nil {
-		return n, fmt.Errorf("read body: %w", err)
+		return n, fmt.Errorf("read body: %w: %w", errCut, err)
 	}
 	if n > limit {
 		return n, fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)

@@ -55,7 +55,7 @@ func (d *directory) run(ctx context.Context) {
 		now := d.o.s.cfg.Now()
 		if err != nil {
 			fails++
-			wait = d.o.s.retryWait(err, fails)
+			wait = d.o.s.retryWait(err, fails, longestWait)
 			d.status.failed(err, now)
 			d.log.Warn("directory not read", "attempt", fails, "wait", wait, "err", err)
 		} else {

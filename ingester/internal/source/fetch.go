@@ -27,7 +27,7 @@ const defaultFetches = 16
 
 // queue holds a tenant's blobs that are to be fetched: live ones go first, those that failed when they are due. The owner's lock guards it.
 type queue struct {
-	live, past []*blobJob
+	live, past line
 	later      []*blobJob
 	flying     *int          // of the owner: fetches under way or due
 	changed    chan struct{} // capacity 1
@@ -41,34 +41,73 @@ type blobJob struct {
 func (q *queue) add(j *blobJob) {
 	*q.flying++
 	if j.b.via == plan.Live || j.b.via == plan.Overlap {
-		q.live = append(q.live, j)
+		q.live.add(j)
 	} else {
-		q.past = append(q.past, j)
+		q.past.add(j)
 	}
 }
 
-// next takes the job that is due, or says how long to wait for one.
-func (q *queue) next(now time.Time) (*blobJob, time.Duration) {
+// due moves what is due again into line and says how long to wait for something to fetch; 0 = there is something.
+func (q *queue) due(now time.Time) time.Duration {
 	wait := time.Minute
-	for i := 0; i < len(q.later); {
-		j := q.later[i]
-		if left := j.b.due.Sub(now); left > 0 {
+	q.later = slices.DeleteFunc(q.later, func(j *blobJob) bool {
+		left := j.b.due.Sub(now)
+		if left > 0 {
 			wait = min(wait, left)
-			i++
-			continue
+			return false
 		}
 		q.add(j)
-		q.later = slices.Delete(q.later, i, i+1)
+		return true
+	})
+	if q.live.jobs+q.past.jobs > 0 {
+		return 0
 	}
-	for _, line := range []*[]*blobJob{&q.live, &q.past} {
-		if len(*line) > 0 {
-			j := (*line)[0]
-			(*line)[0] = nil
-			*line = (*line)[1:]
-			return j, 0
+	return wait
+}
+
+// next takes the job whose turn it is; nil = there is none.
+func (q *queue) next() *blobJob {
+	if j := q.live.next(); j != nil {
+		return j
+	}
+	return q.past.next()
+}
+
+// line lets the streams of a tenant take turns, so that a busy content type does not make a quiet one wait for all it has.
+type line struct {
+	streams []waiting
+	turn    int
+	jobs    int // of all streams
+}
+
+type waiting struct {
+	st   *stream
+	jobs []*blobJob
+}
+
+func (l *line) add(j *blobJob) {
+	l.jobs++
+	i := slices.IndexFunc(l.streams, func(w waiting) bool { return w.st == j.st })
+	if i < 0 {
+		i = len(l.streams)
+		l.streams = append(l.streams, waiting{st: j.st})
+	}
+	l.streams[i].jobs = append(l.streams[i].jobs, j)
+}
+
+func (l *line) next() *blobJob {
+	for range l.streams {
+		w := &l.streams[l.turn%len(l.streams)]
+		l.turn++
+		if len(w.jobs) > 0 {
+			j := w.jobs[0]
+			w.jobs[0] = nil
+			w.jobs = w.jobs[1:]
+			l.jobs--
+			return j
 		}
 	}
-	return nil, wait
+	return nil
 }
 
 // found takes in one page of a listing and returns how many blobs were not known before, and whether too many are open.
@@ -131,28 +170,39 @@ func (t *tenant) dispatch(ctx context.Context) {
 			return
 		case slots <- struct{}{}:
 		}
-		j := t.nextJob(ctx)
+		j, turn := t.nextJob(ctx)
 		if j == nil {
 			return
 		}
 		t.o.wg.Go(func() {
 			defer func() { <-slots }()
-			j.st.fetch(ctx, j)
+			j.st.fetch(turn, j)
 		})
 	}
 }
 
-func (t *tenant) nextJob(ctx context.Context) *blobJob {
+// nextJob waits for a blob to fetch and for the tenant's next request, in this order, and then takes the blob whose turn it is: a live one
+// that was found meanwhile goes first, and nothing that other tenants want is held while the tenant's bucket is empty. The context is
+// the request's; the job is nil once ctx has ended.
+func (t *tenant) nextJob(ctx context.Context) (*blobJob, context.Context) {
 	for ctx.Err() == nil {
 		t.o.mu.Lock()
-		j, wait := t.queue.next(t.o.s.cfg.Now())
+		wait := t.queue.due(t.o.s.cfg.Now())
 		t.o.mu.Unlock()
-		if j != nil {
-			return j
+		if wait > 0 {
+			pause(ctx, wait, t.queue.changed)
+			continue
 		}
-		pause(ctx, wait, t.queue.changed)
+		turn, err := t.Feed.Turn(ctx)
+		if err != nil {
+			break
+		}
+		t.o.mu.Lock()
+		j := t.queue.next()
+		t.o.mu.Unlock()
+		return j, turn // nobody else takes from the queue
 	}
-	return nil
+	return nil, ctx
 }
 
 // fetch downloads one blob and offers it, or says when to try again. A blob is complete and checked before it is offered.
@@ -217,7 +267,9 @@ func (st *stream) finish(b *blob, sp *spool) (*unit, error) {
 // missed decides what becomes of a blob that could not be fetched whole. The lock is held.
 func (st *stream) missed(j *blobJob, err error) {
 	o, b, now := st.o, j.b, st.now()
-	b.attempts++
+	if m365.ClassOf(err) != m365.ClassThrottled { // which says nothing about the blob
+		b.attempts++
+	}
 	via := b.via.String()
 	api, _ := errors.AsType[*m365.APIError](err)
 	gone := api != nil && api.Class == m365.ClassLost &&
@@ -228,7 +280,7 @@ func (st *stream) missed(j *blobJob, err error) {
 		return
 	}
 	o.s.metrics.blobs.WithLabelValues(via, "failed").Inc()
-	wait := o.s.retryWait(err, b.attempts)
+	wait := o.s.retryWait(err, b.attempts, longestWait)
 	if left := b.Expiration.Sub(now); left > 0 && wait > left/2 {
 		wait = max(left/2, o.s.cfg.RetryWait) // it must not expire while it waits
 	}

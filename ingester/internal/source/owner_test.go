@@ -15,6 +15,7 @@ import (
 	"millrace/ingester/internal/checkpoint"
 	"millrace/pkg/audit"
 	"millrace/pkg/kafkatx"
+	"millrace/pkg/m365"
 	"millrace/pkg/wire"
 )
 
@@ -151,8 +152,14 @@ func TestRetryWait(t *testing.T) {
 	t.Parallel()
 	o := testOwner(t, func(c *Config) { c.RetryWait = time.Second })
 	for fails, most := range map[int]time.Duration{1: time.Second, 3: 4 * time.Second, 50: 100 * time.Second} {
-		if got := o.s.retryWait(errors.New("x"), fails); got > most || got < most/2 {
+		if got := o.s.retryWait(errors.New("x"), fails, longestWait); got > most || got < most/2 {
 			t.Errorf("after %d failures: %s, want up to %s", fails, got, most)
+		}
+		if got := o.s.retryWait(errors.New("x"), fails, longestLiveWait); got > longestLiveWait*time.Second {
+			t.Errorf("after %d failures a live window waits %s", fails, got)
+		}
+		if got := o.s.retryWait(&m365.APIError{Class: m365.ClassThrottled}, fails, longestWait); got > time.Second {
+			t.Errorf("after %d throttled calls: %s; the bucket sees to the pace", fails, got)
 		}
 	}
 }

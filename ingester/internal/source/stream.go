@@ -30,7 +30,7 @@ type stream struct {
 	oldest  time.Time        // creation of the oldest blob ever listed in this life
 	enabled chan struct{}    // closed once the subscription is on
 	nudge   chan struct{}    // capacity 1: something may have changed for the lister
-	fails   int              // listings failed in a row
+	fails   [2]int           // listings failed in a row: live ones, others
 }
 
 // tenant is one tenant as its owner runs it.
@@ -160,19 +160,24 @@ func (st *stream) do(ctx context.Context, job plan.Job) {
 	st.o.mu.Lock()
 	defer st.o.mu.Unlock()
 	now := st.now()
+	fails := &st.fails[min(job.Kind, 1)]
 	if err == nil {
-		st.fails = 0
+		*fails = 0
 		st.plan.Listed(job, fresh, now)
 		st.listed(now)
 		return
 	}
-	st.fails++
+	*fails++
 	st.status.failed(err, now)
-	wait := st.o.s.retryWait(err, st.fails)
+	longest := longestWait
+	if job.Kind == plan.Live {
+		longest = longestLiveWait
+	}
+	wait := st.o.s.retryWait(err, *fails, longest)
 	switch class := m365.ClassOf(err); {
-	case class == m365.ClassWindow && st.fails < 3:
+	case class == m365.ClassWindow && *fails < 3:
 		st.plan.Refused(job, now)
-	case class == m365.ClassPage && st.fails < 3:
+	case class == m365.ClassPage && *fails < 3:
 		st.plan.Failed(job, st.o.s.cfg.RetryWait, now) // from its first page
 	case class == m365.ClassNotStarted, class == m365.ClassDisabled:
 		poke(st.t.recheck)
@@ -180,7 +185,7 @@ func (st *stream) do(ctx context.Context, job plan.Job) {
 	default:
 		st.plan.Failed(job, wait, now)
 	}
-	st.log.Warn("listing failed", "window_start", job.Start, "window_end", job.End, "attempt", st.fails, "wait", wait, "err", err)
+	st.log.Warn("listing failed", "window_start", job.Start, "window_end", job.End, "attempt", *fails, "wait", wait, "err", err)
 }
 
 // listed notes a success. The lock is held.
@@ -236,17 +241,23 @@ func (st *stream) durable(committing map[checkpoint.Hash]bool) checkpoint.State 
 	return s
 }
 
-// retryWait is how long to wait after so many failures in a row.
-func (s *Sources) retryWait(err error, fails int) time.Duration {
+// The longest waits between two tries, in first waits: a live window must not stay behind for long once the trouble is over.
+const (
+	longestWait     = 100
+	longestLiveWait = 10
+)
+
+// retryWait is how long to wait after so many failures in a row. That the service throttles is no reason to wait longer: the tenant's
+// bucket sees to the pace.
+func (s *Sources) retryWait(err error, fails, longest int) time.Duration {
 	_, signIn := errors.AsType[*msauth.AuthError](err)
 	if needsOperator(err) && !signIn && m365.ClassOf(err) != m365.ClassAuth {
 		return s.cfg.RefusedWait // asking more often mends nothing; a credential may be replaced at any moment
 	}
-	base := s.cfg.RetryWait
 	if m365.ClassOf(err) == m365.ClassThrottled {
-		base *= 10
+		fails = 1
 	}
-	wait := min(base<<min(max(fails-1, 0), 10), 100*s.cfg.RetryWait)
+	wait := s.cfg.RetryWait * time.Duration(min(1<<min(max(fails-1, 0), 10), longest))
 	wait = wait/2 + rand.N(wait/2+1) //nolint:gosec // G404: spreads retries, keeps no secret
 	return max(wait, retryAfter(err))
 }

@@ -24,7 +24,7 @@ func (t *tenant) subscribe(ctx context.Context) {
 			return
 		case err != nil:
 			fails++
-			wait = t.o.s.retryWait(err, fails)
+			wait = t.o.s.retryWait(err, fails, longestWait)
 			t.log.Warn("subscriptions are not all on", "attempt", fails, "wait", wait, "err", err)
 		case pending > 0:
 			wait = pending

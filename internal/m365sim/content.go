@@ -135,7 +135,7 @@ func (s *Server) page(c *call, ct string, sub subscription, win window, after st
 		for range deliveries {
 			body = appendDescriptor(body, c, d, notifications)
 		}
-		s.books.listed(c.id, ct, d.ContentID)
+		s.book(event{Kind: eventListed, At: c.now, Tenant: c.id, ContentType: ct, ContentID: d.ContentID})
 		n, last = n+1, id
 	}
 	if len(body) > 1 {
@@ -240,19 +240,10 @@ func (s *Server) getBlob(c *call) (*reply, error) {
 	done := func(sent bool) {
 		blobPool.Put(buf)
 		if sent {
-			s.served(c, d, size, records)
+			s.book(event{Kind: eventServed, At: c.now, Tenant: c.id, App: c.app, ContentType: d.ContentType, ContentID: d.ContentID, Records: records, Bytes: size})
 		}
 	}
 	return &reply{body: buf.Bytes(), done: done}, nil
-}
-
-func (s *Server) served(c *call, d tenant.Descriptor, size, records int) {
-	s.metrics.blobs.Inc()
-	s.metrics.records.Add(float64(records))
-	s.metrics.bytes.Add(float64(size))
-	e := event{Kind: eventServed, At: c.now, Tenant: c.id, App: c.app, ContentType: d.ContentType, ContentID: d.ContentID, Records: records, Bytes: size}
-	s.books.apply(e)
-	s.journal.later(e)
 }
 
 // wellFormedID tells a content id that cannot be one from one that merely names nothing.

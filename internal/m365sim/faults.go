@@ -3,7 +3,6 @@ package m365sim
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -79,12 +78,12 @@ type faultTable struct {
 	mu     sync.Mutex // guards all
 	active []Fault
 	since  time.Time // when active was set
-	hits   map[string]int
 	now    func() time.Time
+	hit    func(name string) // counts
 }
 
-func newFaultTable(faults []Fault, now func() time.Time) *faultTable {
-	return &faultTable{active: slices.Clone(faults), since: now(), hits: map[string]int{}, now: now}
+func newFaultTable(faults []Fault, now func() time.Time, hit func(string)) *faultTable {
+	return &faultTable{active: slices.Clone(faults), since: now(), now: now, hit: hit}
 }
 
 // draw decides whether a request fails, and counts it when it does.
@@ -107,7 +106,7 @@ func (t *faultTable) draw(endpoint, tenant, contentType string) (Fault, bool) {
 				f.Count = -1
 			}
 		}
-		t.hits[f.Name]++
+		t.hit(f.Name)
 		return *f, true
 	}
 	return Fault{}, false
@@ -119,12 +118,6 @@ func (t *faultTable) set(faults []Fault) {
 	t.active, t.since = slices.Clone(faults), t.now()
 }
 
-func (t *faultTable) counts() map[string]int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.hits)
-}
-
 // instead reports whether a fault replaces the whole answer.
 func (f Fault) instead() bool {
 	return f.Name != FaultLost && f.Name != FaultCut && f.Name != FaultTruncated
@@ -132,7 +125,6 @@ func (f Fault) instead() bool {
 
 // spoil writes the answer of a fault that replaces the real one.
 func (s *Server) spoil(w http.ResponseWriter, r *http.Request, f Fault) {
-	s.metrics.faults.WithLabelValues(f.Name).Inc()
 	switch f.Name {
 	case FaultThrottle403:
 		s.refuse(w, r, errThrottled(http.StatusForbidden, "GetBlob", "00000000-0000-0000-0000-000000000000"))
@@ -153,7 +145,6 @@ func (s *Server) spoil(w http.ResponseWriter, r *http.Request, f Fault) {
 
 // spoilBody applies a fault that leaves the request applied to the answer that is about to be written.
 func (s *Server) spoilBody(w http.ResponseWriter, body []byte, f Fault) (http.ResponseWriter, []byte) {
-	s.metrics.faults.WithLabelValues(f.Name).Inc()
 	switch f.Name {
 	case FaultLost:
 		panic(http.ErrAbortHandler)

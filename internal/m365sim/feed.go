@@ -78,7 +78,6 @@ func (s *Server) operation(name, method string, handle func(*call) (*reply, erro
 			s.answerError(w, r, name, err)
 			return
 		}
-		s.metrics.requests.WithLabelValues(name, "200").Inc()
 		body := out.body
 		if hit {
 			s.books.request(name, "fault "+fault.Name)
@@ -161,14 +160,12 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, name string
 	switch {
 	case errors.As(err, &refused):
 		s.books.request(name, refused.code)
-		s.metrics.requests.WithLabelValues(name, strconv.Itoa(refused.status)).Inc()
 		if refused.code == "AF429" && s.cfg.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(s.cfg.RetryAfter.Seconds())))
 		}
 		s.refuse(w, r, refused)
 	case errors.Is(err, errUnauthorized):
 		s.books.request(name, "401")
-		s.metrics.requests.WithLabelValues(name, "401").Inc()
 		s.refuseToken(w, r)
 	default:
 		s.log.Error("simulator cannot answer", "operation", name, "err", err)

@@ -82,7 +82,6 @@ func (s *Server) graphOperation(role string, handle func(*graphCall) (any, error
 			return
 		}
 		s.books.request("graph", "ok")
-		s.metrics.requests.WithLabelValues("graph", "200").Inc()
 		w.Header().Set("request-id", uuid.NewString())
 		s.answer(w, r, body, fault, hit)
 	}
@@ -110,7 +109,6 @@ func (s *Server) serveGraph(r *http.Request, role string, handle func(*graphCall
 
 func (s *Server) refuseGraph(w http.ResponseWriter, r *http.Request, e *graphError) {
 	s.books.request("graph", e.code)
-	s.metrics.requests.WithLabelValues("graph", strconv.Itoa(e.status)).Inc()
 	if e.location != "" {
 		w.Header().Set("Location", e.location)
 	}
@@ -134,7 +132,6 @@ func (s *Server) spoilGraph(w http.ResponseWriter, r *http.Request, f Fault) {
 		s.spoil(w, r, f)
 		return
 	}
-	s.metrics.faults.WithLabelValues(f.Name).Inc()
 	s.refuseGraph(w, r, refused)
 }
 

@@ -15,16 +15,21 @@ import (
 	"millrace/internal/m365sim/tenant"
 )
 
-// The journal is an append-only file of JSON lines with everything that must survive a restart. A line that a crash cut short is
-// dropped when the file is opened again. Lines about the ledger are buffered for a moment; all others are written at once.
+// The journal is an append-only file of JSON lines with everything that must survive a restart but the counts. A line that a crash cut
+// short is dropped when the file is opened again. Lines about the ledger are buffered for a moment; all others are written at once.
 
 const (
 	eventClock   = "clock"   // simulated time began to run at a speed
 	eventOrigin  = "origin"  // a tenant's clock origin
 	eventStart   = "start"   // a subscription was started or changed
 	eventStop    = "stop"    // a subscription was stopped
+	eventListed  = "listed"  // a blob was shown in a listing for the first time
 	eventServed  = "served"  // a blob was served in full
 	eventWebhook = "webhook" // the state of a webhook changed
+
+	// What only a compacted journal has.
+	eventSubscription = "subscription" // the whole of a subscription
+	eventPast         = "past"         // what became of the blobs of a content type that have expired
 )
 
 type event struct {
@@ -34,17 +39,22 @@ type event struct {
 	App         string    `json:"app,omitempty"`
 	ContentType string    `json:"contentType,omitempty"`
 	ContentID   string    `json:"contentId,omitempty"`
-	From        time.Time `json:"from,omitzero"` // first creation time that a subscription sees
+	From        time.Time `json:"from,omitzero"`       // first creation time that a subscription sees; of a blob, the first of several downloads
+	Downloads   int       `json:"downloads,omitempty"` // zero is one
 	Records     int       `json:"records,omitempty"`
 	Bytes       int       `json:"bytes,omitempty"`
 	Webhook     *webhook  `json:"webhook,omitempty"`
 	// Setup is the configuration of the tenant whose origin it is: what its bytes follow from.
 	Setup *tenant.Config `json:"setup,omitempty"`
 	Clock *anchor        `json:"clock,omitempty"`
+
+	Subscription *subscriptionState `json:"subscription,omitempty"`
+	Served       *Served            `json:"served,omitempty"`
 }
 
 type journal struct {
-	mu    sync.Mutex // guards all
+	path  string
+	mu    sync.Mutex // guards what follows
 	f     *os.File
 	w     *bufio.Writer
 	timer *time.Timer
@@ -98,7 +108,7 @@ func openJournal(dir string) (*journal, []event, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("m365sim: read journal %s: %w", path, err), f.Close())
 	}
-	return &journal{f: f, w: bufio.NewWriterSize(f, 64<<10)}, events, nil
+	return &journal{path: path, f: f, w: bufio.NewWriterSize(f, 64<<10)}, events, nil
 }
 
 // readEvents returns the events and the length of the file up to the last whole one.
@@ -142,6 +152,26 @@ func (j *journal) later(e event) {
 			j.flush()
 		})
 	}
+}
+
+// replace puts another text in the place of the journal.
+func (j *journal) replace(text []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.flush(); j.err != nil {
+		return j.err
+	}
+	if err := replaceFile(j.path, text); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	err = j.f.Close() // of the file that has no name any more
+	j.f = f
+	j.w.Reset(f)
+	return err
 }
 
 func (j *journal) put(e event) {

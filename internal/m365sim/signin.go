@@ -114,13 +114,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.As(err, &refused):
 		s.books.request("token", "AADSTS"+strconv.Itoa(refused.code))
-		s.metrics.requests.WithLabelValues("token", strconv.Itoa(refused.status)).Inc()
 		s.refuseSignIn(w, r, refused)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	default:
 		s.books.request("token", "ok")
-		s.metrics.requests.WithLabelValues("token", "200").Inc()
 		w.Header().Set("Cache-Control", "no-store, no-cache")
 		w.Header().Set("Pragma", "no-cache")
 		s.answer(w, r, body, fault, hit)

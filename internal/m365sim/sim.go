@@ -186,7 +186,6 @@ type Server struct {
 	ca      *authority
 	journal *journal
 	clock   clock
-	metrics *metrics
 	tempDir string
 
 	subs    *subscriptions
@@ -203,6 +202,8 @@ type Server struct {
 	server   *http.Server
 	done     chan struct{}
 	hooks    *webhooks
+	keeper   loop
+	saved    []byte // counts as they lie in the folder
 }
 
 // New builds a simulator. It generates keys on first use of a folder and plans every tenant's week; it opens no port.
@@ -255,20 +256,29 @@ func (s *Server) setUp() error {
 	if err := s.setClock(past); err != nil {
 		return err
 	}
-	s.subs, s.quota, s.faults, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newFaultTable(s.cfg.Faults, s.now), newBooks()
-	if s.metrics, err = newMetrics(s.cfg.Registerer); err != nil {
+	s.subs, s.quota, s.books = newSubscriptions(), newQuotas(s.cfg.Quota), newBooks()
+	s.faults = newFaultTable(s.cfg.Faults, s.now, s.books.fault)
+	if err := s.makeTenants(past); err != nil {
 		return err
 	}
-	if err := s.bringUp(past); err != nil {
+	if err := s.remember(past); err != nil {
 		return err
+	}
+	if s.cfg.Registerer != nil {
+		if err := s.register(s.cfg.Registerer); err != nil {
+			return err
+		}
 	}
 	s.hooks = newWebhooks(s)
 	s.feed, s.graph, s.signIn, s.control = s.feedRoutes(), s.graphRoutes(), s.signInRoutes(), s.controlRoutes()
 	return nil
 }
 
-// bringUp makes the tenants and applies what the journal knows from earlier runs.
-func (s *Server) bringUp(past []event) error {
+// key is the name of a tenant in tables and in the journal.
+func (s *Server) key(t *tenant.Tenant) string { return strings.ToLower(t.ID()) }
+
+// makeTenants makes the tenants, those that the journal knows with the origin that they had.
+func (s *Server) makeTenants(past []event) error {
 	setups := map[string]tenant.Config{}
 	for _, e := range past {
 		if e.Kind == eventOrigin && e.Setup != nil {
@@ -302,12 +312,25 @@ func (s *Server) bringUp(past []event) error {
 		}
 		s.tenants[id], s.order = t, append(s.order, t)
 	}
+	return nil
+}
+
+// remember applies what the folder knows of earlier runs.
+func (s *Server) remember(past []event) (err error) {
 	for _, e := range past {
 		s.subs.apply(e)
-		s.books.apply(e)
+		if t := s.tenants[e.Tenant]; t != nil {
+			s.books.apply(e, t.Expiration(e.ContentID))
+		}
+	}
+	if s.books.counts, err = readCounts(s.cfg.Dir); err != nil {
+		return err
+	}
+	if err := s.compact(past); err != nil {
+		return err
 	}
 	if s.cfg.AlwaysSubscribed {
-		s.subscribeAll()
+		return s.subscribeAll()
 	}
 	return nil
 }
@@ -396,7 +419,8 @@ func (s *Server) Start(addr string) error {
 			s.log.Error("simulator stopped serving", "err", err)
 		}
 	}(s.server, s.done)
-	s.hooks.start()
+	s.hooks.start(s.hooks.run)
+	s.keeper.start(s.keep)
 	return nil
 }
 
@@ -433,13 +457,14 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	var err error
 	s.hooks.stop()
+	s.keeper.stop()
 	if srv != nil {
 		if srv.Shutdown(ctx) != nil {
 			err = srv.Close()
 		}
 		<-done
 	}
-	err = errors.Join(err, s.journal.close())
+	err = errors.Join(err, s.journal.close(), s.saveCounts())
 	if s.tempDir != "" {
 		err = errors.Join(err, os.RemoveAll(s.tempDir))
 	}

@@ -19,6 +19,19 @@ type subscription struct {
 
 type span struct{ from, to time.Time }
 
+// subscriptionState is a subscription in a compacted journal; its webhook is beside it.
+type subscriptionState struct {
+	Enabled bool        `json:"enabled"`
+	Started time.Time   `json:"started"`
+	Since   time.Time   `json:"since"`
+	Spans   []spanState `json:"spans"`
+}
+
+type spanState struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to,omitzero"`
+}
+
 // sees reports whether content created at a time is in the subscription's view.
 func (s *subscription) sees(created time.Time) bool {
 	for _, p := range s.spans {
@@ -74,13 +87,21 @@ func (s *subscriptions) apply(e event) {
 		}
 	case eventWebhook:
 		next.hook = e.Webhook
+	case eventSubscription:
+		if e.Subscription == nil {
+			return
+		}
+		next = subscription{enabled: e.Subscription.Enabled, started: e.Subscription.Started, since: e.Subscription.Since, hook: e.Webhook}
+		for _, p := range e.Subscription.Spans {
+			next.spans = append(next.spans, span{from: p.From, to: p.To})
+		}
 	default:
 		return
 	}
 	s.m[k] = &next
 }
 
-// each calls fn with a copy of every subscription of a tenant.
+// each calls fn with a copy of every subscription.
 func (s *subscriptions) each(fn func(subKey, subscription)) {
 	s.mu.Lock()
 	copies := make(map[subKey]subscription, len(s.m))
@@ -103,15 +124,19 @@ func (s *Server) record(e event) error {
 }
 
 // subscribeAll gives every app subscriptions that are a week old, except where the journal knows better.
-func (s *Server) subscribeAll() {
+func (s *Server) subscribeAll() error {
 	for id, t := range s.tenants {
 		from := t.Config().Origin.Add(-7 * 24 * time.Hour)
 		for app := range s.apps {
 			for _, ct := range tenant.ContentTypes() {
-				if _, ok := s.subs.get(subKey{id, app, ct}); !ok {
-					s.subs.apply(event{Kind: eventStart, At: from, From: from, Tenant: id, App: app, ContentType: ct})
+				if _, ok := s.subs.get(subKey{id, app, ct}); ok {
+					continue
+				}
+				if err := s.record(event{Kind: eventStart, At: from, From: from, Tenant: id, App: app, ContentType: ct}); err != nil {
+					return err
 				}
 			}
 		}
 	}
+	return nil
 }

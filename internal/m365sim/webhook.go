@@ -134,9 +134,8 @@ const (
 
 // webhooks pushes notifications. One goroutine owns the deliveries.
 type webhooks struct {
-	s      *Server
-	cancel context.CancelFunc
-	done   chan struct{}
+	s *Server
+	loop
 
 	mu   sync.Mutex // guards tries
 	sent map[subKey]map[string]int
@@ -153,20 +152,6 @@ func newWebhooks(s *Server) *webhooks {
 	return &webhooks{s: s, sent: map[subKey]map[string]int{}}
 }
 
-func (h *webhooks) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	h.cancel, h.done = cancel, make(chan struct{})
-	go h.run(ctx)
-}
-
-func (h *webhooks) stop() {
-	if h.cancel != nil {
-		h.cancel()
-		<-h.done
-		h.cancel = nil
-	}
-}
-
 // attempts is how often the blob was pushed to the webhook of a subscription.
 func (h *webhooks) attempts(k subKey, contentID string) int {
 	h.mu.Lock()
@@ -175,7 +160,6 @@ func (h *webhooks) attempts(k subKey, contentID string) int {
 }
 
 func (h *webhooks) run(ctx context.Context) {
-	defer close(h.done)
 	tick := time.NewTicker(webhookTick)
 	defer tick.Stop()
 	state := map[subKey]*delivery{}

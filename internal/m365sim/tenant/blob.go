@@ -27,6 +27,7 @@ type Descriptor struct {
 	Expiration  time.Time
 	Visible     time.Time // when listings begin to show it; later than Created for a late blob
 	Records     int
+	Repeats     int // of them, at the end: records of an earlier blob once more
 	typ, at     int // where the tenant has it
 }
 
@@ -226,6 +227,49 @@ func (t *Tenant) Each(contentType string, from, to, now time.Time) iter.Seq[Desc
 	}
 }
 
+// Totals counts what a tenant has of one content type.
+type Totals struct {
+	Blobs   int // visible
+	Records int // in them
+	Repeats int // of them, records of an earlier blob once more
+	Expired int // blobs that cannot be fetched any more
+}
+
+// Totals counts the blobs of a content type that are visible at now. It makes no descriptors, so it is cheap.
+func (t *Tenant) Totals(contentType string, now time.Time) Totals {
+	var sum Totals
+	typ := typeIndex(contentType)
+	if typ < 0 {
+		return sum
+	}
+	t.extend(now)
+	at := now.UnixMilli()
+	for _, d := range t.list(typ) {
+		if d.created >= at {
+			break
+		}
+		if d.created+int64(d.lag) > at {
+			continue
+		}
+		sum.Blobs++
+		sum.Records += int(d.n) + int(d.repN)
+		sum.Repeats += int(d.repN)
+		if d.created+t.cfg.ExpireAfter.Milliseconds() <= at {
+			sum.Expired++
+		}
+	}
+	return sum
+}
+
+// Expiration reads out of a content id when the blob of that name expires; the zero time if the id is none.
+func (t *Tenant) Expiration(contentID string) time.Time {
+	created, ok := createdOf(contentID)
+	if !ok {
+		return time.Time{}
+	}
+	return time.UnixMilli(created).UTC().Add(t.cfg.ExpireAfter)
+}
+
 // Find returns the descriptor of a content id, if the tenant has such a blob at now.
 func (t *Tenant) Find(contentID string, now time.Time) (Descriptor, bool) {
 	created, ok := createdOf(contentID)
@@ -250,7 +294,7 @@ func (t *Tenant) describe(typ, at int) Descriptor {
 	created := time.UnixMilli(d.created).UTC()
 	return Descriptor{
 		ContentType: ContentTypes()[typ], ContentID: contentID(typ, d), Created: created, Expiration: created.Add(t.cfg.ExpireAfter),
-		Visible: created.Add(time.Duration(d.lag) * time.Millisecond), Records: int(d.n) + int(d.repN), typ: typ, at: at,
+		Visible: created.Add(time.Duration(d.lag) * time.Millisecond), Records: int(d.n) + int(d.repN), Repeats: int(d.repN), typ: typ, at: at,
 	}
 }
 

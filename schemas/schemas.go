@@ -3,7 +3,7 @@ package schemas
 
 import "embed"
 
-// FS holds workloads.csv and the JSON Schema of each topic's value; further tables lie in folders of their own.
+// FS holds workloads.csv, the JSON Schema of each topic's value, and asyncapi.yaml, which describes the topics; more lies in folders of its own.
 //
-//go:embed *.csv *.json
+//go:embed *.csv *.json *.yaml
 var FS embed.FS

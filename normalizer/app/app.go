@@ -47,6 +47,11 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	return build(ctx, cfg, rt, mapper)
+}
+
+// build is New with any mapping, such as one with a defect.
+func build(ctx context.Context, cfg Config, rt service.Runtime, mapper normalize.Mapper) (*App, error) {
 	budget := seen.NewBudget(int64(cfg.Seen.Memory))
 	metrics, err := normalize.NewMetrics(rt.Registry, budget, cfg.Seen.CacheDir != "")
 	if err != nil {

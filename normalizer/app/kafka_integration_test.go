@@ -3,8 +3,6 @@
 package app_test
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -13,54 +11,41 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"millrace/internal/testkit"
-	"millrace/pkg/audit"
-	"millrace/pkg/kafkatx"
 )
 
-// TestReplicasComeAndGo carries records with repeats and variants on Apache Kafka while replicas of the normalizer join and leave. Run by
-// make test-kafka.
+// TestReplicasComeAndGo carries records with repeats and variants on Apache Kafka while replicas of the normalizer join and leave every 1.5 s. Run by
+// make test-kafka; TestReplicasComeAndGoEvery20s is the long form.
 func TestReplicasComeAndGo(t *testing.T) {
+	replicasComeAndGo(t, newFeed(t, 2, 12_000, 10), 1500*time.Millisecond, 60*time.Millisecond)
+}
+
+// replicasComeAndGo serves a feed of many days, with a pause after each hundred records, while one to three replicas run.
+func replicasComeAndGo(t *testing.T, f feed, every, pause time.Duration) {
+	t.Helper()
 	cluster := testkit.StartKafka(t, testkit.KafkaConfig{})
-	p := newPipeOn(t, cluster.Brokers, 10*time.Minute)
-	rng := rand.New(rand.NewPCG(1, 2))
-	var ids, want []string
-	churned := make(chan int, 1)
-	stop := make(chan struct{})
-	go func() { churned <- p.churn(stop) }()
-	for round := range 40 {
-		var batch []kafkatx.Record
-		for i := range 500 {
-			id := fmt.Sprintf("id-%02d-%03d", round, i)
-			ids, want = append(ids, id), append(want, id)
-			batch = append(batch, record(audit.SourceSharePoint, id, ""))
-			if i%5 == 0 { // a repeat of something earlier, in another content type
-				batch = append(batch, record(audit.SourceGeneral, ids[rng.IntN(len(ids))], ""))
-			}
-			if i%50 == 0 {
-				batch = append(batch, record(audit.SourceSharePoint, id, `,"ItemType":"File"`))
-				want = append(want, id+"*")
-			}
-		}
+	p := newPipeOn(t, cluster.Brokers, 20*time.Minute)
+	churned, stop := make(chan int, 1), make(chan struct{})
+	go func() { churned <- p.churn(stop, every) }()
+	for batch := range slices.Chunk(f.served, 100) {
 		p.produce(batch...)
+		time.Sleep(pause)
 	}
 	close(stop)
 	joins := <-churned
 	p.start(p.config())
 	p.caughtUp()
 	p.stop()
-	got := p.ids(names.Events(audit.WorkloadSharePoint))
-	slices.Sort(want)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(f.want, p.ids(names.EventsAll()...)); diff != "" {
 		t.Errorf("after %d joins: %s", joins, diff)
 	}
-	t.Logf("%d events after %d joins and leaves", len(got), joins)
+	t.Logf("%d copies, %d events after %d joins and as many leaves", len(f.served), len(f.want), joins)
 	if n := len(p.committed(names.DeadLetter(false))); n > 0 {
 		t.Errorf("%d dead letters", n)
 	}
 }
 
-// churn keeps one to three replicas running, each for a few seconds, and says how many there were.
-func (p *pipe) churn(stop <-chan struct{}) int {
+// churn keeps one to three replicas running, each for a while, and says how many there were.
+func (p *pipe) churn(stop <-chan struct{}, every time.Duration) int {
 	var replicas []*running
 	leave := func() {
 		r := replicas[0]
@@ -71,7 +56,7 @@ func (p *pipe) churn(stop <-chan struct{}) int {
 		}
 	}
 	joins := 0
-	ticker := time.NewTicker(1500 * time.Millisecond)
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		replicas = append(replicas, p.launch(p.config()))
@@ -88,6 +73,12 @@ func (p *pipe) churn(stop <-chan struct{}) int {
 		case <-ticker.C:
 		}
 	}
+}
+
+// TestRedriveUnderKillsOnKafka is TestRedriveUnderKills on Apache Kafka.
+func TestRedriveUnderKillsOnKafka(t *testing.T) {
+	cluster := testkit.StartKafka(t, testkit.KafkaConfig{Properties: map[string]string{"group.min.session.timeout.ms": "1000"}})
+	redriveUnderKills(t, newPipeOn(t, cluster.Brokers, 10*time.Minute), 20)
 }
 
 // TestCheckOnKafka reads the settings of a real broker, whose defaults forget offsets after a week.

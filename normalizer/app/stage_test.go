@@ -60,13 +60,18 @@ type running struct {
 
 func newPipe(t testing.TB) *pipe {
 	t.Helper()
+	return newPipeFor(t, patience)
+}
+
+func newPipeFor(t testing.TB, bound time.Duration) *pipe {
+	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "500"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	p := newPipeOn(t, broker.ListenAddrs(), patience)
+	p := newPipeOn(t, broker.ListenAddrs(), bound)
 	p.broker = broker
 	return p
 }
@@ -164,10 +169,12 @@ func (l testLog) Write(b []byte) (int, error) {
 // produce puts raw records on their topics, in order.
 func (p *pipe) produce(records ...kafkatx.Record) {
 	p.t.Helper()
-	for _, r := range records {
-		if err := p.client.ProduceSync(p.ctx, kgoRecord(r)).FirstErr(); err != nil {
-			p.t.Fatal(err)
-		}
+	list := make([]*kgo.Record, len(records))
+	for i, r := range records {
+		list[i] = kgoRecord(r)
+	}
+	if err := p.client.ProduceSync(p.ctx, list...).FirstErr(); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

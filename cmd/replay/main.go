@@ -20,7 +20,7 @@ func main() { os.Exit(service.Main(program())) }
 func program() service.Program[config] {
 	return service.Program[config]{
 		Name: "replay",
-		Synopsis: "Reads a window of Millrace's topics again, as committed, without touching them: `replay show` onto the terminal, `replay export` " +
+		Synopsis: "reads a window of Millrace's topics again, as committed, without touching them: `replay show` onto the terminal, `replay export` " +
 			"into a file, `replay copy` to a topic of its own. `replay COMMAND --help` lists the filters.",
 		Default: func() config {
 			c := config{Config: service.DefaultConfig(0), Kafka: wire.DefaultKafka()}

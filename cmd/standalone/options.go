@@ -25,7 +25,7 @@ type options struct {
 	dump        string
 	dumpHeaders bool
 	verbose     bool
-	tamper      string // for tests: see tamper.go
+	tamper      string // see tamper.go
 	cpuProfile  string
 }
 
@@ -67,7 +67,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.BoolVar(&o.dumpHeaders, "dump-headers", false, "with -dump: write key, headers and value")
 	fs.BoolVar(&o.verbose, "v", false, "log what the stages do, to standard error")
 	fs.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the run to this file")
-	fs.StringVar(&o.tamper, "tamper", "", "")
+	fs.StringVar(&o.tamper, "tamper", "", "with -once: damage one record, to see the proof fail: raw, event or enriched, a colon, and drop, repeat or alter")
 	rest := args
 	for {
 		if err := fs.Parse(rest); err != nil {
@@ -102,6 +102,8 @@ func (o options) validate() error {
 			"name a cluster with -kafka, or accept that with -accept-embedded-broker-risk")
 	case o.dump != "" && !o.once:
 		return errors.New("-dump needs -once: a dump is made when everything has been carried")
+	case o.tamper != "" && (!o.once || o.kafka != ""):
+		return errors.New("-tamper is for -once on the embedded broker: it damages a record")
 	case o.dumpHeaders && o.dump == "":
 		return errors.New("-dump-headers needs -dump DIR")
 	}

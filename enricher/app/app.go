@@ -27,7 +27,7 @@ import (
 func Program() service.Program[Config] {
 	return service.Program[Config]{
 		Name:     "enricher",
-		Synopsis: "Joins normalized Microsoft 365 audit events with users, groups, applications, networks and user agents, exactly once.",
+		Synopsis: "joins normalized Microsoft 365 audit events with users, groups, applications, networks and user agents, exactly once.",
 		Default:  Default,
 		Validate: Config.Validate,
 		New: func(ctx context.Context, cfg Config, rt service.Runtime) (service.Component, error) {

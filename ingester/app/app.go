@@ -30,7 +30,7 @@ type App struct {
 func Program() service.Program[Config] {
 	return service.Program[Config]{
 		Name:     "ingester",
-		Synopsis: "Reads the audit feed and the directory of Microsoft 365 tenants and writes every record to Kafka, once.",
+		Synopsis: "reads the audit feed and the directory of Microsoft 365 tenants and writes every record to Kafka, once.",
 		Default:  DefaultConfig,
 		Validate: Config.Validate,
 		New: func(ctx context.Context, cfg Config, rt service.Runtime) (service.Component, error) {

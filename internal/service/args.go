@@ -140,12 +140,12 @@ func writeHelp[T any](w io.Writer, p Program[T], fs *flag.FlagSet) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\nUsage:\n  %s [-config FILE] [-set key=value …]\n", p.Name, p.Synopsis, p.Name)
 	for _, name := range p.names() {
-		fmt.Fprintf(&b, "  %s %s [flags] %s\n", p.Name, name, p.Commands[name].Args)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %s %s [flags] %s", p.Name, name, p.Commands[name].Args), " ") + "\n")
 	}
 	if len(p.Commands) > 0 {
 		b.WriteString("\nCommands (NAME --help says more):\n")
 		for _, name := range p.names() {
-			fmt.Fprintf(&b, "  %-14s %s\n", name, p.Commands[name].Synopsis)
+			fmt.Fprintf(&b, "  %-17s  %s\n", name, p.Commands[name].Synopsis)
 		}
 	}
 	b.WriteString("\nFlags:\n")

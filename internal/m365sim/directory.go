@@ -1,7 +1,6 @@
 package m365sim
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -13,83 +12,12 @@ import (
 	"millrace/internal/m365sim/tenant"
 )
 
-// changeEvery is how often something changes in the directory after the tenant's origin.
-const changeEvery = 10 * time.Minute
-
-// change is what has become of one user by the scheduled changes.
-type change struct {
-	at       int64 // Unix seconds of the last one
-	jobTitle string
-	disabled bool
-	removed  bool
-}
-
-// changes returns, by index of user, the changes up to now. They follow from the clock alone, so they survive a restart.
-// Every change gives somebody a new title; every sixth one switches an account off or on; a guest whose turn it is in every
-// seventh one leaves the directory.
-func changes(t *tenant.Tenant, now time.Time) map[int]change {
-	out := map[int]change{}
-	users := t.Users()
-	for k := 1; k <= dueChanges(t, now); k++ {
-		i := (k*7919 + int(t.Config().Seed%1000)) % len(users)
-		c := out[i]
-		if c.removed {
-			continue
-		}
-		c.at = changeTime(t, k)
-		c.jobTitle = fmt.Sprintf("Associate %d", k)
-		c.removed = k%7 == 0 && users[i].Guest
-		if k%6 == 0 {
-			c.disabled = !c.disabled
-		}
-		out[i] = c
-	}
-	return out
-}
-
-func dueChanges(t *tenant.Tenant, now time.Time) int {
-	return int(now.Sub(t.Config().Origin) / changeEvery)
-}
-
-func changeTime(t *tenant.Tenant, k int) int64 {
-	return t.Config().Origin.Add(time.Duration(k) * changeEvery).Unix()
-}
-
-// membership is what the scheduled changes did to the members of one group: true is added, false is removed.
-type membership map[string]bool
-
-// memberChanges returns, by index of group, what changed between two times: with every change, somebody joins or leaves a group.
-func memberChanges(t *tenant.Tenant, since int64, now time.Time) map[int]membership {
-	state, out := map[int]membership{}, map[int]membership{}
-	groups, users := t.Groups(), t.Users()
-	for k := 1; k <= dueChanges(t, now); k++ {
-		g, u := (k*31)%len(groups), users[(k*131)%len(users)].ID
-		if state[g] == nil {
-			state[g] = membership{}
-			for _, m := range groups[g].Members {
-				state[g][m] = true
-			}
-		}
-		state[g][u] = !state[g][u]
-		if changeTime(t, k) > since {
-			if out[g] == nil {
-				out[g] = membership{}
-			}
-			out[g][u] = state[g][u]
-		}
-	}
-	return out
-}
-
-func userObject(u *tenant.User, c change) map[string]any {
+func userObject(u *tenant.User) map[string]any {
 	o := map[string]any{
 		"id": u.ID, "userPrincipalName": u.UPN, "mail": orNull(u.Mail), "displayName": u.DisplayName, "givenName": u.GivenName, "surname": u.Surname,
 		"jobTitle": orNull(u.JobTitle), "department": u.Department, "officeLocation": u.Office, "usageLocation": u.Country,
-		"accountEnabled": u.Enabled != c.disabled, "userType": "Member", "createdDateTime": u.Created.Format(time.RFC3339),
+		"accountEnabled": u.Enabled, "userType": "Member", "createdDateTime": u.Created.Format(time.RFC3339),
 		"onPremisesSyncEnabled": nil, "assignedLicenses": []any{}, "manager": nil, "proxyAddresses": []string{"SMTP:" + u.Mail},
-	}
-	if c.jobTitle != "" {
-		o["jobTitle"] = c.jobTitle
 	}
 	if u.Guest {
 		o["userType"] = "Guest"
@@ -115,21 +43,25 @@ func orNull(s string) any {
 	return s
 }
 
+// removedObject is how a delta query tells of an object that is gone.
+func removedObject(id string) map[string]any {
+	return map[string]any{"id": id, "@removed": map[string]string{"reason": "changed"}}
+}
+
 func (s *Server) usersDelta(c *graphCall) (any, error) {
 	cur, err := c.deltaRound("users")
 	if err != nil {
 		return nil, err
 	}
-	changed := changes(c.tenant, time.Unix(cur.At, 0))
+	dir := directoryAt(c.tenant, time.Unix(cur.At, 0))
 	var objects []map[string]any
-	users := c.tenant.Users()
-	for i := range users {
-		switch ch := changed[i]; {
-		case cur.Since != 0 && ch.at <= cur.Since, cur.Since == 0 && ch.removed:
-		case ch.removed:
-			objects = append(objects, map[string]any{"id": users[i].ID, "@removed": map[string]string{"reason": "changed"}})
-		default:
-			objects = append(objects, userObject(&users[i], ch))
+	for i := range dir.userCount() {
+		p := dir.userAt(i)
+		switch tell, gone := p.newsSince(cur.Since); {
+		case gone && tell:
+			objects = append(objects, removedObject(p.user.ID))
+		case tell:
+			objects = append(objects, userObject(&p.user))
 		}
 	}
 	return c.deltaPage(cur, "users", objects)
@@ -141,17 +73,17 @@ func (s *Server) usersList(c *graphCall) (any, error) {
 	if err != nil || offset < 0 {
 		offset = 0
 	}
-	users, changed := c.tenant.Users(), changes(c.tenant, c.now)
-	offset = min(offset, len(users))
-	to := min(offset+c.pageSize(), len(users))
+	dir := directoryAt(c.tenant, c.now)
+	offset = min(offset, dir.userCount())
+	to := min(offset+c.pageSize(), dir.userCount())
 	page := make([]map[string]any, 0, to-offset)
 	for i := offset; i < to; i++ {
-		if !changed[i].removed {
-			page = append(page, userObject(&users[i], changed[i]))
+		if p := dir.userAt(i); !p.removed {
+			page = append(page, userObject(&p.user))
 		}
 	}
 	out := map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#users", "value": page}
-	if to < len(users) {
+	if to < dir.userCount() {
 		out["@odata.nextLink"] = base(c.r) + c.r.URL.Path + "?$top=" + strconv.Itoa(c.pageSize()) + "&$skiptoken=" + strconv.Itoa(to)
 	}
 	return out, nil
@@ -162,67 +94,69 @@ func (s *Server) groupsDelta(c *graphCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	changed := memberChanges(c.tenant, cur.Since, time.Unix(cur.At, 0))
+	dir := directoryAt(c.tenant, time.Unix(cur.At, 0))
 	var objects []map[string]any
-	for i, g := range c.tenant.Groups() {
-		if ch := changed[i]; cur.Since == 0 || len(ch) > 0 {
-			objects = append(objects, groupObject(g, ch, cur.Since != 0))
+	for i := range dir.groupCount() {
+		g := dir.groupAt(i)
+		switch tell, gone := g.newsSince(cur.Since); {
+		case gone && tell:
+			objects = append(objects, removedObject(g.group.ID))
+		case tell:
+			objects = append(objects, groupObject(g, cur.Since))
 		}
 	}
 	return c.deltaPage(cur, "groups", objects)
 }
 
-// groupObject writes a group with its members, or, in a later round, with those that came and went.
-func groupObject(g tenant.Group, changed membership, later bool) map[string]any {
+// groupObject writes a group with its members or, where an earlier round has told of it, with those that came and went since.
+func groupObject(g *circle, since int64) map[string]any {
 	members := []map[string]any{}
-	member := func(id string, gone bool) {
+	tell := func(id string, gone bool) {
 		m := map[string]any{"@odata.type": "#microsoft.graph.user", "id": id}
 		if gone {
 			m["@removed"] = map[string]string{"reason": "deleted"}
 		}
 		members = append(members, m)
 	}
-	for _, id := range slices.Sorted(maps.Keys(changed)) {
-		if changed[id] || later {
-			member(id, !changed[id])
+	if since == 0 || g.created > since {
+		for _, id := range g.memberIDs() {
+			tell(id, false)
 		}
-	}
-	for _, id := range g.Members {
-		if _, ok := changed[id]; !ok && !later {
-			member(id, false)
+	} else {
+		for _, id := range slices.Sorted(maps.Keys(g.members)) {
+			if m := g.members[id]; m.at > since {
+				tell(id, !m.in)
+			}
 		}
 	}
 	o := map[string]any{
-		"id": g.ID, "displayName": g.DisplayName, "description": g.Description, "mail": orNull(g.Mail), "mailEnabled": g.Unified,
-		"securityEnabled": g.Security, "groupTypes": []string{}, "createdDateTime": g.Created.Format(time.RFC3339), "visibility": "Private", "members@delta": members,
+		"id": g.group.ID, "displayName": g.group.DisplayName, "description": g.group.Description, "mail": orNull(g.group.Mail), "mailEnabled": g.group.Unified,
+		"securityEnabled": g.group.Security, "groupTypes": []string{}, "createdDateTime": g.group.Created.Format(time.RFC3339), "visibility": "Private", "members@delta": members,
 	}
-	if g.Unified {
+	if g.group.Unified {
 		o["groupTypes"] = []string{"Unified"}
 	}
 	return o
 }
 
 func (s *Server) groupMembers(c *graphCall) (any, error) {
-	groups := c.tenant.Groups()
-	at := slices.IndexFunc(groups, func(g tenant.Group) bool { return strings.EqualFold(g.ID, c.r.PathValue("id")) })
-	if at < 0 {
-		return nil, &graphError{status: http.StatusNotFound, code: "Request_ResourceNotFound", message: "Resource '" + printable(c.r.PathValue("id")) + "' does not exist."}
-	}
-	members := membership{}
-	for _, m := range groups[at].Members {
-		members[m] = true
-	}
-	maps.Copy(members, memberChanges(c.tenant, 0, c.now)[at])
-	value := []map[string]any{}
-	users, changed := c.tenant.Users(), changes(c.tenant, c.now)
-	for i := range users {
-		if members[users[i].ID] && !changed[i].removed {
-			o := userObject(&users[i], changed[i])
-			o["@odata.type"] = "#microsoft.graph.user"
-			value = append(value, o)
+	dir := directoryAt(c.tenant, c.now)
+	for i := range dir.groupCount() {
+		g := dir.groupAt(i)
+		if g.removed || !strings.EqualFold(g.group.ID, c.r.PathValue("id")) {
+			continue
 		}
+		value := []map[string]any{}
+		for u := range dir.userCount() {
+			if p := dir.userAt(u); g.has(p.user.ID) && !p.removed {
+				o := userObject(&p.user)
+				o["@odata.type"] = "#microsoft.graph.user"
+				value = append(value, o)
+			}
+		}
+		return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#directoryObjects", "value": value}, nil
 	}
-	return map[string]any{"@odata.context": base(c.r) + "/v1.0/$metadata#directoryObjects", "value": value}, nil
+	return nil, &graphError{status: http.StatusNotFound, code: "Request_ResourceNotFound", message: "Resource '" + printable(c.r.PathValue("id")) + "' does not exist."}
 }
 
 func (s *Server) servicePrincipalsDelta(c *graphCall) (any, error) {
@@ -230,21 +164,31 @@ func (s *Server) servicePrincipalsDelta(c *graphCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	dir := directoryAt(c.tenant, time.Unix(cur.At, 0))
 	var objects []map[string]any
 	if cur.Since == 0 {
 		for _, a := range c.tenant.Applications() {
-			o := map[string]any{
-				"id": a.ObjectID, "appId": a.AppID, "displayName": a.Name, "appDisplayName": a.Name, "publisherName": a.Publisher, "accountEnabled": true,
-				"servicePrincipalType": "Application", "verifiedPublisher": map[string]any{"displayName": nil, "verifiedPublisherId": nil, "addedDateTime": nil},
-				"appOwnerOrganizationId": "f8cdef31-a31e-4b4a-93e4-5f571e91255a", "servicePrincipalNames": []string{a.AppID},
-			}
-			if a.Verified {
-				o["verifiedPublisher"] = map[string]any{"displayName": a.Publisher, "verifiedPublisherId": "100200", "addedDateTime": "2024-01-01T00:00:00Z"}
-			}
-			objects = append(objects, o)
+			objects = append(objects, appObject(a))
+		}
+	}
+	for i, a := range dir.apps {
+		if dir.appTimes[i] > cur.Since {
+			objects = append(objects, appObject(a))
 		}
 	}
 	return c.deltaPage(cur, "servicePrincipals", objects)
+}
+
+func appObject(a tenant.Application) map[string]any {
+	o := map[string]any{
+		"id": a.ObjectID, "appId": a.AppID, "displayName": a.Name, "appDisplayName": a.Name, "publisherName": a.Publisher, "accountEnabled": true,
+		"servicePrincipalType": "Application", "verifiedPublisher": map[string]any{"displayName": nil, "verifiedPublisherId": nil, "addedDateTime": nil},
+		"appOwnerOrganizationId": "f8cdef31-a31e-4b4a-93e4-5f571e91255a", "servicePrincipalNames": []string{a.AppID},
+	}
+	if a.Verified {
+		o["verifiedPublisher"] = map[string]any{"displayName": a.Publisher, "verifiedPublisherId": "100200", "addedDateTime": "2024-01-01T00:00:00Z"}
+	}
+	return o
 }
 
 // Licences of the tenant.

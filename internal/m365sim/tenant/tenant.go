@@ -135,6 +135,7 @@ const (
 	saltApp
 	saltAttack
 	saltSignIn
+	saltNewcomer
 )
 
 // Tenant is one invented directory with its audit history. It is safe for concurrent use.

@@ -8,10 +8,13 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,7 +37,13 @@ type fakeFeed struct {
 	on      bool
 	starts  int
 	lists   int
+	shift   time.Duration // how far its clock is ahead of the machine's
+	perPage int           // blobs on a page, the last of which is the first of the next one, too; 0 = all
+	stale   int           // page markers that are refused before one is taken
 }
+
+// now is the time by the feed's clock. The lock is held.
+func (f *fakeFeed) now() time.Time { return time.Now().Add(f.shift) }
 
 type fakeBlob struct {
 	body    string
@@ -65,7 +74,7 @@ func (f *fakeFeed) count() int {
 
 func (f *fakeFeed) add(id, body string, age time.Duration) {
 	f.set(func() {
-		created := time.Now().Add(-age)
+		created := f.now().Add(-age)
 		f.blobs[id] = fakeBlob{body: body, created: created, expires: created.Add(7 * 24 * time.Hour)}
 	})
 }
@@ -73,6 +82,7 @@ func (f *fakeFeed) add(id, body string, age time.Duration) {
 func (f *fakeFeed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	w.Header().Set("Date", f.now().UTC().Format(http.TimeFormat))
 	_, op, isFeed := strings.Cut(r.URL.Path, "/activity/feed/")
 	q := r.URL.Query()
 	switch {
@@ -91,11 +101,11 @@ func (f *fakeFeed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.starts++
 	case op == "subscriptions/content":
 		f.lists++
-		f.list(w, q.Get("startTime"), q.Get("endTime"))
+		f.list(w, q)
 	default:
 		id := strings.TrimPrefix(op, "audit/")
 		b, ok := f.blobs[id]
-		if !ok || time.Now().After(b.expires) {
+		if !ok || f.now().After(b.expires) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `{"error":{"code":"AF20051","message":"expired"}}`)
 			return
@@ -104,13 +114,26 @@ func (f *fakeFeed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (f *fakeFeed) list(w http.ResponseWriter, start, end string) {
-	from, _ := time.Parse("2006-01-02T15:04:05", start)
-	to, _ := time.Parse("2006-01-02T15:04:05", end)
+func (f *fakeFeed) list(w http.ResponseWriter, q url.Values) {
+	from, _ := time.Parse("2006-01-02T15:04:05", q.Get("startTime"))
+	to, _ := time.Parse("2006-01-02T15:04:05", q.Get("endTime"))
+	after := q.Get("nextPage")
+	if after != "" && f.stale > 0 {
+		f.stale--
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":{"code":"AF20031","message":"Invalid nextPage Input."}}`)
+		return
+	}
 	out := []map[string]string{}
-	for id, b := range f.blobs {
-		if b.created.Before(from) || !b.created.Before(to) {
+	for _, id := range slices.Sorted(maps.Keys(f.blobs)) {
+		b := f.blobs[id]
+		if b.created.Before(from) || !b.created.Before(to) || id < after {
 			continue
+		}
+		if f.perPage > 0 && len(out) == f.perPage {
+			q.Set("nextPage", out[len(out)-1]["contentId"])
+			w.Header().Set("NextPageUri", f.URL+"/api/v1.0/"+fakeTenant+"/activity/feed/subscriptions/content?"+q.Encode())
+			break
 		}
 		uri := b.uri
 		if uri == "" {

@@ -93,7 +93,11 @@ func (o *incarnation) begin(ctx context.Context, recs []Record, session GroupSes
 func (s *Stage) statuses(ctx context.Context) (map[string]status, error) {
 	found := map[string]status{}
 	prefix := s.statusKey("")
-	_, err := s.c.readState(ctx, s.cfg.StatusTopic, 0, func(r Record) error {
+	_, end, err := s.c.bounds(ctx, s.cfg.StatusTopic, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	err = s.c.readState(ctx, s.cfg.StatusTopic, 0, end, func(r Record) error {
 		key := string(r.Key)
 		if !strings.HasPrefix(key, prefix) {
 			return nil

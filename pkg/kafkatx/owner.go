@@ -103,7 +103,7 @@ func (o *owner) incarnation(taking, working context.Context) error {
 	}
 	defer h.Close()
 	if cfg.StateTopic != "" {
-		if inc.stateNext, err = o.s.c.readState(taking, cfg.StateTopic, o.number, h.Load); err != nil {
+		if err := inc.load(taking, h); err != nil {
 			return fmt.Errorf("load state: %w", err)
 		}
 	}
@@ -122,4 +122,14 @@ func (o *owner) incarnation(taking, working context.Context) error {
 		}
 	}
 	return fmt.Errorf("handler of type %T: want a Processor for a stage with inputs, a Feeder for one without", h)
+}
+
+// load reads the state up to an end that only the partition's leader can have named.
+func (o *incarnation) load(ctx context.Context, h Handler) error {
+	end, err := o.p.probe(ctx, topicPartition{o.s.cfg.StateTopic, o.number})
+	if err != nil {
+		return err
+	}
+	o.stateNext = end
+	return o.s.c.readState(ctx, o.s.cfg.StateTopic, o.number, end, h.Load)
 }

@@ -170,6 +170,23 @@ func (p *Producer) Produce(ctx context.Context, recs []Record) ([]int64, error) 
 	return p.ProduceAndSend(ctx, recs, GroupSession{}, nil)
 }
 
+// probe returns an offset of a partition that lies behind everything committed so far. It writes a record, which nobody will ever see, because
+// the answer to a mere question is not enough: a broker that was stopped, and replaced as the leader meanwhile, goes on believing that it
+// leads for a moment, and names the end of the log as it was before. An acknowledgement takes the other replicas, and those know.
+func (p *Producer) probe(ctx context.Context, tp topicPartition) (int64, error) {
+	at, err := p.Produce(ctx, []Record{{Topic: tp.topic, Partition: tp.partition, Key: []byte("probe")}}) // compacted topics insist on a key
+	if err != nil {
+		return 0, err
+	}
+	if err := p.Abort(ctx); err != nil {
+		return 0, err
+	}
+	if at[0] < 0 {
+		return 0, fmt.Errorf("%w: an answer was lost, and with it the end of the state", ErrRefused)
+	}
+	return at[0] + 1, nil
+}
+
 // SendOffsets makes consumer offsets part of the transaction, under the membership of s: they take effect if the transaction is
 // committed, and the group's coordinator refuses them (ErrStaleMember) if the group has moved on.
 func (p *Producer) SendOffsets(ctx context.Context, s GroupSession, offsets []Offset) error {

@@ -13,15 +13,15 @@ func (c *Client) ReadRange(ctx context.Context, topic string, partition int32, f
 	return c.scan(ctx, topicPartition{topic, partition}, from, to, refuse, each(fn))
 }
 
-// readState calls fn for each committed record that a partition holds now. It notes the high watermark first and reads up to it, waiting
-// for the last stable offset where that lags: the last stable offset of now would miss the last transaction of a predecessor, whose
-// markers reach partitions independently.
-func (c *Client) readState(ctx context.Context, topic string, partition int32, fn func(Record) error) (end int64, err error) {
-	first, end, err := c.bounds(ctx, topic, partition)
+// readState calls fn for each committed record that a partition holds before end, the offset that it has reached, waiting for the last
+// stable offset where that lags: the last stable offset of now would miss the last transaction of a predecessor, whose markers reach
+// partitions independently.
+func (c *Client) readState(ctx context.Context, topic string, partition int32, end int64, fn func(Record) error) error {
+	first, _, err := c.bounds(ctx, topic, partition)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return end, c.scan(ctx, topicPartition{topic, partition}, first, end, c.skipGap, each(fn))
+	return c.scan(ctx, topicPartition{topic, partition}, first, end, c.skipGap, each(fn))
 }
 
 // skipGap goes on behind what retention removed while it was being read: it would have been gone a moment earlier, too.

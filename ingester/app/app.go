@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"millrace/ingester/internal/plan"
@@ -24,6 +25,9 @@ type App struct {
 	client  *kafkatx.Client
 	stage   *kafkatx.Stage
 	sources *source.Sources
+	status  string // topic
+	tenants *roster
+	log     *slog.Logger
 }
 
 // Program describes the binary.
@@ -36,13 +40,14 @@ func Program() service.Program[Config] {
 		New: func(ctx context.Context, cfg Config, rt service.Runtime) (service.Component, error) {
 			return New(ctx, cfg, rt)
 		},
-		Check: Check,
+		Check:          Check,
+		ValidateTopics: func(c Config) error { return c.Kafka.Validate() },
 		Topics: func(cfg Config, w io.Writer) error {
 			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport))
 			return err
 		},
 		Commands: map[string]service.Command[Config]{
-			"import": importCommand(), "status": statusCommand(), "stop-subscription": stopCommand(),
+			"ack-gap": ackCommand(), "import": importCommand(), "status": statusCommand(), "stop-subscription": stopCommand(),
 			"verify": verifyCommand(),
 		},
 		Base: func(c *Config) *service.Config { return &c.Config },
@@ -58,27 +63,17 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	sc := source.Config{
 		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Control: cfg.Kafka.ControlPartitions,
 		Plan:      plan.Config{Fastest: cfg.Limits.PollFastest, Slowest: cfg.Limits.PollSlowest},
-		RetryWait: cfg.Limits.RetryWait, DirectoryEvery: cfg.Limits.DirectoryEvery,
+		RetryWait: cfg.Limits.RetryWait, DirectoryEvery: cfg.Limits.DirectoryEvery, ListGrace: cfg.Limits.ListGrace,
 		Memory: int64(cfg.Limits.Memory), SpoolDir: cfg.Limits.SpoolDir, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
 	}
-	var connections []*connection
-	for i, t := range cfg.Tenants {
-		c, err := t.connect(cfg.Limits, metrics)
-		if err != nil {
-			return nil, fmt.Errorf("tenants.%d.%w", i, err)
-		}
-		st, err := c.source(t)
-		if err != nil {
-			return nil, fmt.Errorf("tenants.%d.%w", i, err)
-		}
-		sc.Tenants = append(sc.Tenants, st)
-		connections = append(connections, c)
+	a := &App{status: cfg.Kafka.Names().Status(), tenants: newRoster(cfg, metrics), log: rt.Log}
+	if sc.Tenants, err = a.tenants.take(cfg.Tenants); err != nil {
+		return nil, err
 	}
-	a := &App{}
 	if a.sources, err = source.New(sc); err != nil {
 		return nil, err
 	}
-	if err := probe(ctx, connections); err != nil {
+	if err := probe(ctx, a.tenants.connections()); err != nil {
 		return nil, err
 	}
 	if a.client, err = cfg.Kafka.Open(ctx, wire.StageIngester, rt.Log, rt.Registry); err != nil {
@@ -131,8 +126,40 @@ func probe(ctx context.Context, connections []*connection) error {
 // Run reads until ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	defer a.client.Close()
-	return a.stage.Run(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.observe(ctx)
+	}()
+	err := a.stage.Run(ctx)
+	stop()
+	<-done
+	return err
 }
+
+// observe shows the sources what is on the status topic: acknowledged gaps, and what other replicas have. It is worth no more than a line in the
+// log if the topic cannot be read.
+func (a *App) observe(ctx context.Context) {
+	for {
+		err := a.client.Tail(ctx, a.status, a.sources.Observe, nil)
+		if ctx.Err() != nil {
+			return
+		}
+		a.log.Warn("the status topic cannot be read; it is tried again", "err", err)
+		timer := time.NewTimer(observeAgain)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// observeAgain is the wait after the status topic could not be read.
+const observeAgain = 10 * time.Second
 
 // Ready says whether the process owns its numbers and has loaded their progress.
 func (a *App) Ready() error {

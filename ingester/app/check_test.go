@@ -103,7 +103,8 @@ func TestCommandLine(t *testing.T) {
 		code     int
 		out, err string
 	}{
-		{[]string{"-topics"}, 2, "", "tenants: name at least one"},
+		{nil, 2, "", "tenants: name at least one"},
+		{[]string{"-topics"}, 0, "kafka-topics.sh", ""},
 		{[]string{"import"}, 2, "", "name at least one file"},
 		{[]string{"import", "/nowhere/file.csv"}, 1, "", "/nowhere/file.csv"},
 		{[]string{"imprt"}, 2, "", "import"},

@@ -19,16 +19,17 @@ func TestStatusAndStop(t *testing.T) {
 	w.run(func() bool {
 		return raw.count() >= len(must) && strings.Count(w.logs.String(), "number loaded") >= 2 && w.sim.Ledger().Requests["graph"]["ok"] > 3
 	})
-	states, err := readStatus(t.Context(), w.cfg, w.runtime())
-	if err != nil || len(states) != 6 {
-		t.Fatalf("%d components, error %v", len(states), err)
+	found, err := readStatus(t.Context(), w.cfg, w.runtime())
+	if err != nil || len(found.states) != 6 {
+		t.Fatalf("%d components, error %v", len(found.states), err)
 	}
 	var table, lines bytes.Buffer
-	if err := printStatus(&table, states, false, time.Now()); err != nil || !strings.Contains(table.String(), "directory") {
+	err = found.print(&table, false, time.Now())
+	if err != nil || !strings.Contains(table.String(), "directory") || !strings.Contains(table.String(), "exchange since") {
 		t.Errorf("%v\n%s", err, table.String())
 	}
-	states[0].State = "ActionRequired"
-	if err := printStatus(&lines, states, true, time.Now()); err == nil || strings.Count(lines.String(), "\n") != 6 {
+	found.states[0].State = "ActionRequired"
+	if err := found.print(&lines, true, time.Now()); err == nil || strings.Count(lines.String(), "\n") != 7 {
 		t.Errorf("error %v\n%s", err, lines.String())
 	}
 	id := w.cfg.Tenants[0].ID

@@ -41,6 +41,7 @@ type Tenant struct {
 	Components        []string `koanf:"components" help:"activities, directory; empty = both. files is not supported yet."`
 	ContentTypes      []string `koanf:"content_types" help:"Audit.AzureActiveDirectory, Audit.Exchange, Audit.SharePoint, Audit.General, DLP.All; empty = all. DLP.All carries matched secrets."`
 	RequestsPerMinute int      `koanf:"requests_per_minute" help:"The tenant's quota; 0 = 2000, the baseline of the service. Lowered by itself while the service throttles."`
+	Paused            bool     `koanf:"paused" help:"Read nothing of this tenant; its subscriptions stay on, and what is not read within 7 days is lost. A paused tenant needs no credential."`
 	Fetches           int      `koanf:"fetches" help:"Blobs fetched at a time; 0 = 16."`
 }
 
@@ -58,6 +59,7 @@ type Limits struct {
 	SpoolDir       string        `koanf:"spool_dir" help:"Folder where blobs over 4 MiB wait for their transaction; empty = the system's temporary folder."`
 	DirectoryEvery time.Duration `koanf:"directory_every" help:"Time between two reads of the changes of a directory."`
 	RetryWait      time.Duration `koanf:"retry_wait" help:"First wait after a failed call, doubled for each further failure; ten times as long when the service throttles."`
+	ListGrace      time.Duration `koanf:"list_grace" help:"How long replicas may have different lists of tenants, as while a change is rolled out, before the status says so."`
 	PollFastest    time.Duration `koanf:"poll_fastest" help:"Time between two polls of an active content type."`
 	PollSlowest    time.Duration `koanf:"poll_slowest" help:"Time between two polls of a quiet content type."`
 }
@@ -68,7 +70,7 @@ func DefaultConfig() Config {
 		Config: service.DefaultConfig(9101),
 		Kafka:  wire.DefaultKafka(),
 		Limits: Limits{
-			MaxBlob: m365.DefaultMaxBlob, Memory: 64 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second,
+			MaxBlob: m365.DefaultMaxBlob, Memory: 64 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second, ListGrace: time.Minute,
 			PollFastest: 2 * time.Second, PollSlowest: time.Minute,
 		},
 	}
@@ -101,8 +103,8 @@ func (c Config) Validate() error {
 		return errors.New("limits.memory: use 16MiB or more")
 	case l.PollFastest < 10*time.Millisecond || l.PollSlowest < l.PollFastest:
 		return errors.New("limits.poll_fastest: use 10ms or more, and no more than limits.poll_slowest")
-	case l.RetryWait < time.Millisecond, l.DirectoryEvery < time.Second:
-		return errors.New("limits.retry_wait, limits.directory_every: use positive times")
+	case l.RetryWait < time.Millisecond, l.DirectoryEvery < time.Second, l.ListGrace < time.Millisecond:
+		return errors.New("limits.retry_wait, limits.directory_every, limits.list_grace: use positive times")
 	}
 	return nil
 }
@@ -120,6 +122,8 @@ func (t Tenant) validate() (audit.TenantID, error) {
 		}
 	}
 	switch {
+	case t.Paused && credentials == 0 && t.ClientID == "":
+		return id, nil
 	case t.ClientID == "":
 		return "", errors.New("client_id: give the application (client) id of the app registration")
 	case credentials != 1:

@@ -31,6 +31,9 @@ func (t Tenant) connect(limits Limits, metrics *m365.Metrics) (*connection, erro
 		return nil, err
 	}
 	c := &connection{id: id}
+	if t.Paused && t.ClientID == "" {
+		return c, nil
+	}
 	if c.hosts, err = t.hosts(); err != nil {
 		return nil, err
 	}
@@ -94,12 +97,15 @@ func readRoots(path string) (*x509.CertPool, error) {
 }
 
 // source makes the streams' view of a tenant.
-func (c *connection) source(t Tenant) (source.Tenant, error) {
+func (c *connection) source(t Tenant) (*source.Tenant, error) {
+	if t.Paused {
+		return &source.Tenant{ID: c.id, Paused: true}, nil
+	}
 	types, err := t.contentTypes()
 	if err != nil {
-		return source.Tenant{}, err
+		return nil, err
 	}
-	out := source.Tenant{ID: c.id, Feed: c.feed, ContentTypes: types, Fetches: t.Fetches}
+	out := &source.Tenant{ID: c.id, Feed: c.feed, ContentTypes: types, Fetches: t.Fetches}
 	if t.has(componentDirectory) {
 		out.Graph = c.graph
 	}

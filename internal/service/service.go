@@ -59,9 +59,10 @@ type Program[T any] struct {
 	New      func(ctx context.Context, cfg T, rt Runtime) (Component, error)
 	// Check answers -check: it looks at everything the program needs and writes what it found. Nil = the configuration is all.
 	Check func(ctx context.Context, cfg T, rt Runtime, w io.Writer) error
-	// Topics answers -topics. Nil = the program has none.
-	Topics   func(cfg T, w io.Writer) error
-	Commands map[string]Command[T]
+	// Topics answers -topics. Nil = the program has none. ValidateTopics judges the configuration instead of Validate then: less is needed.
+	Topics         func(cfg T, w io.Writer) error
+	ValidateTopics func(T) error
+	Commands       map[string]Command[T]
 	// Base finds the shared part of the configuration.
 	Base func(*T) *Config
 	// Flags registers flags of the program's own, which apply when no command is given. What they set reaches the configuration by
@@ -141,31 +142,18 @@ func run[T any](ctx context.Context, p Program[T], args, env []string, std strea
 		_, err := fmt.Fprintf(std.out, "%s %s\n", p.Name, ReadBuildInfo())
 		return err
 	}
-	cfg := p.Default()
-	if err := conf.Load(&cfg, conf.Sources{File: opts.config, Env: env, Set: opts.set}); err != nil {
+	before := digestOf(opts.config)
+	cfg, err := load(p, opts, env)
+	if err != nil {
 		return UsageError{err}
-	}
-	if opts.apply != nil {
-		if err := opts.apply(&cfg); err != nil {
-			return UsageError{err}
-		}
 	}
 	if opts.printConfig {
 		return conf.Print(std.out, cfg)
 	}
-	validate := p.Validate
-	if opts.command != nil && opts.command.Validate != nil {
-		validate = opts.command.Validate
-	}
-	if validate != nil {
-		if err := validate(cfg); err != nil {
-			return UsageError{err}
-		}
-	}
-	base := p.Base(&cfg)
-	if err := base.Validate(); err != nil {
+	if err := validate(p, opts, cfg); err != nil {
 		return UsageError{err}
 	}
+	base := p.Base(&cfg)
 	if opts.probe {
 		return probe(ctx, base.Admin)
 	}
@@ -179,8 +167,44 @@ func run[T any](ctx context.Context, p Program[T], args, env []string, std strea
 	case opts.command != nil:
 		return opts.action(ctx, Call[T]{Config: cfg, Runtime: rt, Args: opts.args, In: std.in, Out: std.out, Err: std.err})
 	default:
-		return serve(ctx, p, cfg, rt)
+		again := func() (T, error) {
+			cfg, err := load(p, opts, env)
+			if err == nil {
+				err = validate(p, opts, cfg)
+			}
+			return cfg, err
+		}
+		return serve(ctx, p, cfg, rt, reload[T]{file: opts.config, digest: before, load: again, every: reloadEvery})
 	}
+}
+
+// load lays the sources of the configuration over its defaults.
+func load[T any](p Program[T], opts *options[T], env []string) (T, error) {
+	cfg := p.Default()
+	if err := conf.Load(&cfg, conf.Sources{File: opts.config, Env: env, Set: opts.set}); err != nil {
+		return cfg, err
+	}
+	if opts.apply != nil {
+		return cfg, opts.apply(&cfg)
+	}
+	return cfg, nil
+}
+
+// validate judges a configuration for what the command line asks for.
+func validate[T any](p Program[T], opts *options[T], cfg T) error {
+	judge := p.Validate
+	switch {
+	case opts.command != nil && opts.command.Validate != nil:
+		judge = opts.command.Validate
+	case opts.topics && p.ValidateTopics != nil:
+		judge = p.ValidateTopics
+	}
+	if judge != nil {
+		if err := judge(cfg); err != nil {
+			return err
+		}
+	}
+	return p.Base(&cfg).Validate()
 }
 
 func check[T any](ctx context.Context, p Program[T], cfg T, rt Runtime, w io.Writer) error {
@@ -192,7 +216,7 @@ func check[T any](ctx context.Context, p Program[T], cfg T, rt Runtime, w io.Wri
 }
 
 // serve runs the program's component beside the admin listener until ctx ends or the component fails.
-func serve[T any](ctx context.Context, p Program[T], cfg T, rt Runtime) (err error) {
+func serve[T any](ctx context.Context, p Program[T], cfg T, rt Runtime, again reload[T]) (err error) {
 	admin, err := NewAdmin(p.Base(&cfg).Admin, rt)
 	if err != nil {
 		return err
@@ -207,6 +231,8 @@ func serve[T any](ctx context.Context, p Program[T], cfg T, rt Runtime) (err err
 		return err
 	}
 	admin.SetReady(component.Ready)
+	stop := again.watch(ctx, component, rt.Log)
+	defer stop()
 	err = RunBounded(ctx, component.Run, stopBound)
 	if err == nil {
 		rt.Log.Info("stopped")

@@ -66,9 +66,17 @@ type OffsetRange struct {
 type Gap struct {
 	Start     time.Time `json:"start"`
 	End       time.Time `json:"end"`
-	Reason    string    `json:"reason"` // before_subscription, outage, blob_expired
+	Reason    string    `json:"reason"` // one of the four below
 	ContentID string    `json:"content_id,omitempty"`
 }
+
+// Why there is a gap.
+const (
+	GapBeforeSubscription = "before_subscription" // the subscription is younger than the feed's memory
+	GapSubscriptionOff    = "subscription_off"    // it had been on, and somebody stopped it for a while
+	GapOutage             = "outage"              // nobody listed for longer than the feed keeps
+	GapBlobExpired        = "blob_expired"        // one blob could not be fetched until it expired
+)
 
 // Ack says that an operator knows of a gap.
 type Ack struct {

@@ -58,30 +58,3 @@ type Complete struct {
 	At      time.Time `json:"at"`
 	Objects int       `json:"objects"`
 }
-
-// States of a connector's component, as the status topic, the metrics and the console name them.
-const (
-	StateConnecting     = "Connecting"        // signing in, starting subscriptions
-	StateAwaiting       = "AwaitingFirstData" // everything is on, nothing was listed yet
-	StateConnected      = "Connected"
-	StateThrottled      = "Throttled"       // the service slows us down
-	StateActionRequired = "ActionRequired"  // an operator has to do what the remedy says
-	StateConnError      = "ConnectionError" // no success for two hours
-	StateDisconnected   = "Disconnected"    // no success for twelve hours
-)
-
-// Status is one value on the status topic, keyed tenant:component. A component is a source of pkg/audit, or directory.
-type Status struct {
-	Tenant    string    `json:"tenant"`
-	Component string    `json:"component"`
-	State     string    `json:"state"`
-	Since     time.Time `json:"since"`            // when this state was entered
-	Code      string    `json:"code,omitempty"`   // of the service's last refusal, for example AF20012
-	Remedy    string    `json:"remedy,omitempty"` // what an operator can do
-	Cursor    time.Time `json:"cursor,omitzero"`  // where live listing goes on
-	LastBlob  time.Time `json:"last_blob,omitzero"`
-	Open      int       `json:"open,omitempty"` // blobs listed and not committed yet
-	Gaps      int       `json:"gaps,omitempty"` // recorded since this process owns the tenant
-	DataLoss  bool      `json:"data_loss,omitempty"`
-	At        time.Time `json:"at"`
-}

@@ -36,6 +36,7 @@ type State struct {
 	History time.Time `json:"history,omitzero"` // when it was judged what of the first week the feed has
 	Delta   string    `json:"delta,omitempty"`  // where the next delta read of a directory goes on
 	Digest  string    `json:"digest,omitempty"` // import: see package importer
+	Seen    string    `json:"seen,omitempty"`   // workloads that were seen, with when first: see package source
 }
 
 type streamValue struct {

@@ -84,10 +84,12 @@ func (b *batch) stage(now time.Time) {
 	all := !now.Before(o.persist)
 	touched := make(map[string]bool, 4)
 	committing := make(map[checkpoint.Hash]bool, len(b.units))
+	seen := make(map[string][]*blob, 4)
 	for _, u := range b.units {
 		touched[u.stream] = true
 		if u.blob != nil {
 			committing[u.blob.hash] = true
+			seen[u.stream] = append(seen[u.stream], u.blob)
 		}
 		if u.stage != nil {
 			u.stage(b.ck)
@@ -96,6 +98,9 @@ func (b *batch) stage(now time.Time) {
 	for _, st := range o.streams {
 		if st.plan == nil || (!all && !touched[st.id]) {
 			continue
+		}
+		for _, found := range seen[st.id] {
+			st.see(found.seen, found.Created)
 		}
 		if state := st.durable(committing); state != o.book.State(st.id) {
 			b.ck.Set(st.id, state)

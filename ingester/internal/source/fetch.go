@@ -174,7 +174,7 @@ func (t *tenant) dispatch(ctx context.Context) {
 		if j == nil {
 			return
 		}
-		t.o.wg.Go(func() {
+		t.wg.Go(func() {
 			defer func() { <-slots }()
 			j.st.fetch(turn, j)
 		})
@@ -209,6 +209,9 @@ func (t *tenant) nextJob(ctx context.Context) (*blobJob, context.Context) {
 func (st *stream) fetch(ctx context.Context, j *blobJob) {
 	s, b := st.o.s, j.b
 	if err := s.memory.Acquire(ctx, spoolMemory); err != nil {
+		st.o.mu.Lock()
+		defer st.o.mu.Unlock()
+		st.o.flying--
 		return
 	}
 	b.held = spoolMemory
@@ -295,10 +298,7 @@ func (st *stream) missed(j *blobJob, err error) {
 
 // lose records that a blob cannot be had any more. The lock is held.
 func (st *stream) lose(b *blob) {
-	st.status.value.Gaps++
-	st.status.value.DataLoss = true
-	st.status.changed()
-	u := gapUnit(st.id, st.t.ID, st.ct, wireGap(b.Created, b.Created.Add(time.Millisecond), "blob_expired", b.ContentID))
+	u := st.gapUnit(wireGap(b.Created, b.Created.Add(time.Millisecond), wire.GapBlobExpired, b.ContentID))
 	u.stage = func(c *checkpoint.Change) { c.Done(st.id, b.hash, b.Created) }
 	u.merged = func() { delete(st.open, b.hash) }
 	st.o.offer(u)

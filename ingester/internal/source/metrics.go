@@ -13,6 +13,8 @@ type metrics struct {
 	records *prometheus.CounterVec
 	gaps    *prometheus.CounterVec
 	objects *prometheus.CounterVec
+
+	openGaps *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -33,6 +35,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_ingester_gaps_total", Help: "Gap records committed, by reason.",
 		}, []string{"tenant", "reason"}),
+		openGaps: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_ingester_gaps_open", Help: "Gaps that no operator has acknowledged, of the tenants that this process reads.",
+		}, []string{"tenant", "component"}),
 		objects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_ingester_directory_objects_total", Help: "Directory objects committed.",
 		}, []string{"tenant"}),
@@ -40,5 +45,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	return m, errors.Join(reg.Register(m.cursor), reg.Register(m.open), reg.Register(m.blobs), reg.Register(m.records), reg.Register(m.gaps), reg.Register(m.objects))
+	return m, errors.Join(reg.Register(m.cursor), reg.Register(m.open), reg.Register(m.blobs), reg.Register(m.records), reg.Register(m.gaps), reg.Register(m.openGaps),
+		reg.Register(m.objects))
+}
+
+// forget drops the gauges of a tenant that this process does not read any more: they would stand still.
+func (m *metrics) forget(tenant string) {
+	of := prometheus.Labels{"tenant": tenant}
+	m.cursor.DeletePartialMatch(of)
+	m.open.DeletePartialMatch(of)
+	m.openGaps.DeletePartialMatch(of)
 }

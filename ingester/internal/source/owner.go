@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,18 +30,26 @@ type owner struct {
 	ready   []*unit // finished, oldest first
 	size    int     // of ready
 	since   time.Time
-	flying  int // fetches under way or due
-	begun   bool
-	stop    context.CancelFunc
+	flying  int       // fetches under way or due
 	persist time.Time // when the cursors are written next even if nothing else is
 	forget  time.Time
+	look    time.Time // when to look next whether other replicas have other tenants
+	listed  int       // generation of the list of tenants that is on the status topic
+
+	tenants    map[audit.TenantID]*tenant // those that run; of the owner's goroutine
+	generation int                        // of the list that they are of; written on the owner's goroutine, under mu
 
 	wake chan struct{} // capacity 1: something became ready
-	wg   sync.WaitGroup
 }
 
 func newOwner(s *Sources, number int32) *owner {
-	return &owner{s: s, number: number, book: checkpoint.NewBook(s.cfg.Control), wake: make(chan struct{}, 1)}
+	o := &owner{
+		s: s, number: number, book: checkpoint.NewBook(s.cfg.Control), tenants: make(map[audit.TenantID]*tenant), wake: make(chan struct{}, 1),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owners[number] = o
+	return o
 }
 
 // Load implements kafkatx.Handler.
@@ -54,25 +61,32 @@ func (o *owner) Load(r kafkatx.Record) error {
 
 // Close implements kafkatx.Handler: it ends the owner's goroutines and waits for them.
 func (o *owner) Close() {
-	if o.stop != nil {
-		o.stop()
+	o.s.mu.Lock()
+	if o.s.owners[o.number] == o {
+		delete(o.s.owners, o.number)
 	}
-	o.wg.Wait()
+	o.s.mu.Unlock()
+	for _, t := range o.tenants {
+		t.stop() // all at once; endTenant waits for them
+	}
+	for _, t := range o.tenants {
+		o.endTenant(t)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, u := range o.ready {
 		o.release(u)
 	}
 	o.ready = nil
-	for _, st := range o.streams {
+	for _, st := range o.streams { // those that only have a status
 		o.s.board.remove(st.status.key())
 	}
 }
 
 // Next implements kafkatx.Feeder: it waits until there is something to commit.
 func (o *owner) Next(ctx context.Context) (kafkatx.Result, error) {
-	o.begin(ctx)
 	for {
+		o.reconcile(ctx)
 		wait, units, due := o.take()
 		if due {
 			res, ok, err := o.result(ctx, units)
@@ -90,32 +104,6 @@ func (o *owner) Next(ctx context.Context) (kafkatx.Result, error) {
 		case <-timer.C:
 		}
 		timer.Stop()
-	}
-}
-
-// begin starts the streams, the first time that it is called: the book is loaded now.
-func (o *owner) begin(ctx context.Context) {
-	if o.begun {
-		return
-	}
-	o.begun = true
-	ctx, o.stop = context.WithCancel(ctx)
-	now := o.s.cfg.Now()
-	o.persist, o.forget = now.Add(persistEvery), now.Add(time.Minute)
-	known := make(map[audit.TenantID]bool)
-	for i := range o.s.cfg.Tenants {
-		t := &o.s.cfg.Tenants[i]
-		if o.s.Number(t.ID) == o.number {
-			known[t.ID] = true
-			o.startTenant(ctx, t)
-		}
-	}
-	for _, id := range o.book.Streams() {
-		tenant, source, _ := strings.Cut(id, "/")
-		if !known[audit.TenantID(tenant)] && source != string(audit.SourceImport) {
-			o.s.cfg.Log.Warn("a stream has checkpoints and no tenant in this configuration: add the tenant, or its feed is lost after 7 days",
-				"tenant_id", tenant, "stream", source)
-		}
 	}
 }
 
@@ -162,13 +150,10 @@ func (o *owner) take() (wait time.Duration, units []*unit, due bool) {
 	defer o.mu.Unlock()
 	now := o.s.cfg.Now()
 	if len(o.ready) == 0 {
-		if len(o.streams) == 0 {
-			return time.Hour, nil, false
-		}
-		if !now.Before(o.persist) || !now.Before(o.forget) || o.statusDue() {
+		if !now.Before(o.persist) || !now.Before(o.forget) || !now.Before(o.look) || o.statusDue() {
 			return 0, nil, true
 		}
-		return max(min(o.persist.Sub(now), o.forget.Sub(now)), 10*time.Millisecond), nil, false
+		return max(min(o.persist.Sub(now), o.forget.Sub(now), o.look.Sub(now)), 10*time.Millisecond), nil, false
 	}
 	if left := o.since.Add(o.s.cfg.CommitWait).Sub(now); o.flying > 0 && o.size < o.s.cfg.CommitBytes && left > 0 {
 		return left, nil, false

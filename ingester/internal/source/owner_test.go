@@ -32,6 +32,8 @@ func testOwner(t *testing.T, change func(*Config)) *owner {
 		t.Fatal(err)
 	}
 	o := newOwner(s, s.Number(testTenant))
+	o.reconcile(t.Context())
+	o.listed, o.look = o.generation, time.Now().Add(time.Hour) // its list is on the topic, and nobody has another
 	t.Cleanup(o.Close)
 	return o
 }

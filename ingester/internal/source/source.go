@@ -11,7 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,14 +34,15 @@ type Tenant struct {
 	ContentTypes []audit.ContentType
 	Graph        *m365.Graph // nil = the directory is not read
 	Fetches      int         // blobs fetched at a time; 0 = 16
+	Paused       bool        // nothing of it is read; its subscriptions stay on
 }
 
 // Config is what the streams of all numbers share.
 type Config struct {
 	Names      wire.Names
-	Partitions int // of the raw topics
-	Control    int // of the checkpoint, directory and ledger topics
-	Tenants    []Tenant
+	Partitions int       // of the raw topics
+	Control    int       // of the checkpoint, directory and ledger topics
+	Tenants    []*Tenant // not to be changed; SetTenants replaces the list
 
 	Plan           plan.Config
 	CommitBytes    int           // a busy number commits when so much is ready; 0 = 8 MiB
@@ -47,6 +51,7 @@ type Config struct {
 	RefusedWait    time.Duration // wait after a refusal that an operator has to mend; 0 = 15 min
 	DirectoryEvery time.Duration // between two reads of a directory's changes; 0 = 5 min
 	Memory         int64         // bytes of blobs held in memory by all numbers; 0 = 64 MiB
+	ListGrace      time.Duration // how long replicas may have different lists of tenants, as while a change is rolled out; 0 = 1 min
 	SpoolDir       string        // where large blobs wait; "" = the system's folder for temporary files
 
 	Log        *slog.Logger
@@ -64,6 +69,7 @@ func (c Config) withDefaults() Config {
 	set(&c.RetryWait, 3*time.Second)
 	set(&c.RefusedWait, 15*time.Minute)
 	set(&c.DirectoryEvery, 5*time.Minute)
+	set(&c.ListGrace, time.Minute)
 	if c.CommitBytes <= 0 {
 		c.CommitBytes = 8 << 20
 	}
@@ -92,6 +98,12 @@ type Sources struct {
 	large   *semaphore.Weighted // one blob that was spooled to a file may be in memory at a time
 	chunks  chunks
 	board   *board
+	watch   watch
+
+	mu         sync.Mutex // guards all below
+	tenants    []*Tenant
+	generation int // of tenants
+	owners     map[int32]*owner
 }
 
 // New checks the configuration.
@@ -100,12 +112,8 @@ func New(cfg Config) (*Sources, error) {
 	if cfg.Partitions < 1 || cfg.Control < 1 {
 		return nil, errors.New("partition counts must be positive")
 	}
-	seen := make(map[audit.TenantID]bool)
-	for _, t := range cfg.Tenants {
-		if seen[t.ID] {
-			return nil, fmt.Errorf("tenant %s is listed twice: one connector a tenant", t.ID)
-		}
-		seen[t.ID] = true
+	if err := oneEach(cfg.Tenants); err != nil {
+		return nil, err
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
@@ -116,9 +124,21 @@ func New(cfg Config) (*Sources, error) {
 		return nil, err
 	}
 	return &Sources{
-		cfg: cfg, metrics: m, shared: shared, board: newBoard(),
+		cfg: cfg, metrics: m, shared: shared, board: newBoard(), watch: newWatch(),
 		memory: semaphore.NewWeighted(cfg.Memory), large: semaphore.NewWeighted(1),
+		tenants: cfg.Tenants, generation: 1, owners: make(map[int32]*owner),
 	}, nil
+}
+
+func oneEach(tenants []*Tenant) error {
+	seen := make(map[audit.TenantID]bool)
+	for _, t := range tenants {
+		if seen[t.ID] {
+			return fmt.Errorf("tenant %s is listed twice: one connector a tenant", t.ID)
+		}
+		seen[t.ID] = true
+	}
+	return nil
 }
 
 // Number is the number that owns a tenant.
@@ -126,3 +146,45 @@ func (s *Sources) Number(t audit.TenantID) int32 { return kafkatx.Partition([]by
 
 // Handler makes the owner of a number, for kafkatx.StageConfig.
 func (s *Sources) Handler(number int32) (kafkatx.Handler, error) { return newOwner(s, number), nil }
+
+// SetTenants replaces the list of tenants while it runs. A tenant whose pointer is in the old and in the new list goes on undisturbed; any other
+// is ended, or started, by the owner of its number between two transactions.
+func (s *Sources) SetTenants(tenants []*Tenant) error {
+	if err := oneEach(tenants); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.tenants = tenants
+	s.generation++
+	s.mu.Unlock()
+	s.signalAll()
+	return nil
+}
+
+// list is the present list of tenants.
+func (s *Sources) list() ([]*Tenant, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tenants, s.generation
+}
+
+// running lists the owners of the process in order of their numbers.
+func (s *Sources) running() []*owner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*owner
+	for _, n := range slices.Sorted(maps.Keys(s.owners)) {
+		out = append(out, s.owners[n])
+	}
+	return out
+}
+
+// signalAll makes all owners look again.
+func (s *Sources) signalAll() {
+	for _, o := range s.running() {
+		o.mu.Lock()
+		o.look = time.Time{}
+		o.mu.Unlock()
+		o.signal()
+	}
+}

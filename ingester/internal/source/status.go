@@ -136,16 +136,18 @@ func (o *owner) statusRecords(now time.Time) (out []kafkatx.Record, written func
 			out = append(out, kafkatx.Record{Topic: o.s.cfg.Names.Status(), Key: []byte(s.key()), Value: value})
 		}
 	}
-	return out, func() {
+	replicas, generation := o.replicaRecords(now)
+	return append(out, replicas...), func() {
 		for s, v := range versions {
 			s.written = v
 		}
+		o.listed = generation
 	}
 }
 
 // statusDue reports whether a component changed since the status topic was written. The lock is held.
 func (o *owner) statusDue() bool {
-	return slices.ContainsFunc(o.streams, func(st *stream) bool { return st.status.version != st.status.written })
+	return o.listed != o.generation || slices.ContainsFunc(o.streams, func(st *stream) bool { return st.status.version != st.status.written })
 }
 
 // board holds the present states of all components of the process, for whoever asks from outside.

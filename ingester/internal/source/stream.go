@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"millrace/ingester/internal/checkpoint"
@@ -12,6 +13,7 @@ import (
 	"millrace/pkg/audit"
 	"millrace/pkg/m365"
 	"millrace/pkg/msauth"
+	"millrace/pkg/wire"
 )
 
 // stream is one source of one tenant as its owner runs it. The owner's lock guards everything that changes.
@@ -41,40 +43,8 @@ type tenant struct {
 	streams []*stream
 	queue   queue
 	recheck chan struct{} // capacity 1: look at the subscriptions again
-}
-
-// startTenant starts everything that reads a tenant. The book is loaded, and nothing else runs yet.
-func (o *owner) startTenant(ctx context.Context, cfg *Tenant) {
-	t := &tenant{Tenant: cfg, o: o, log: o.s.cfg.Log.With("tenant_id", string(cfg.ID)), recheck: make(chan struct{}, 1)}
-	t.queue.changed, t.queue.flying = make(chan struct{}, 1), &o.flying
-	now := o.s.cfg.Now()
-	for _, ct := range cfg.ContentTypes {
-		source := string(ct.Source())
-		st := &stream{
-			o: o, t: t, id: string(cfg.ID) + "/" + source, ct: ct, log: t.log.With("content_type", string(ct)),
-			open: make(map[checkpoint.Hash]*blob), enabled: make(chan struct{}), nudge: make(chan struct{}, 1),
-			status: newStatus(o.s, cfg.ID, source, now),
-		}
-		st.state = o.book.State(st.id)
-		t.streams = append(t.streams, st)
-	}
-	o.mu.Lock()
-	o.streams = append(o.streams, t.streams...)
-	o.mu.Unlock()
-	if len(t.streams) > 0 {
-		o.wg.Go(func() { t.subscribe(ctx) })
-		o.wg.Go(func() { t.dispatch(ctx) })
-	}
-	for _, st := range t.streams {
-		o.wg.Go(func() { st.run(ctx) })
-	}
-	if cfg.Graph != nil {
-		d := newDirectory(t, now)
-		o.mu.Lock()
-		o.streams = append(o.streams, d.stream)
-		o.mu.Unlock()
-		o.wg.Go(func() { d.run(ctx) })
-	}
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
 }
 
 // now is the time by the service's clock, which windows are cut by.
@@ -102,7 +72,7 @@ func (st *stream) run(ctx context.Context) {
 	// Written soon, so that a stream that ran once is not taken for new after a crash.
 	st.o.offer(&unit{stream: st.id})
 	st.o.mu.Unlock()
-	st.o.wg.Go(func() { st.list(ctx) })
+	st.t.wg.Go(func() { st.list(ctx) })
 	st.list(ctx)
 }
 
@@ -217,15 +187,12 @@ func (st *stream) judgeHistory(now time.Time) {
 		st.o.offer(&unit{stream: st.id})
 		return
 	}
-	st.o.offer(gapUnit(st.id, st.t.ID, st.ct, wireGap(from, to, "before_subscription", "")))
+	st.o.offer(st.gapUnit(wireGap(from, to, wire.GapBeforeSubscription, "")))
 }
 
 // offerGap records a range that was lost to an outage of ours. The lock is held.
 func (st *stream) offerGap(g plan.Gap) {
-	st.status.value.Gaps++
-	st.status.value.DataLoss = true
-	st.status.changed()
-	st.o.offer(gapUnit(st.id, st.t.ID, st.ct, wireGap(g.Start, g.End, "outage", "")))
+	st.o.offer(st.gapUnit(wireGap(g.Start, g.End, wire.GapOutage, "")))
 }
 
 // durable is the state that a restart goes on from, once the blobs of committing are committed. The lock is held.
@@ -237,6 +204,7 @@ func (st *stream) durable(committing map[checkpoint.Hash]bool) checkpoint.State 
 		}
 	}
 	s := st.state
+	s.Seen = formatSeen(st.status.value.FirstSeen)
 	s.Cursor, s.Resume = st.plan.Cursor(), st.plan.Resume(oldest).Truncate(time.Second)
 	return s
 }

@@ -7,6 +7,7 @@ import (
 
 	"millrace/ingester/internal/checkpoint"
 	"millrace/pkg/m365"
+	"millrace/pkg/wire"
 )
 
 // startEvery is the time that the service wants between two start requests of one content type.
@@ -117,10 +118,7 @@ func (st *stream) start(ctx context.Context) (wait time.Duration, err error) {
 	st.log.Info("subscription started")
 	o.mu.Lock()
 	if st.plan != nil { // it had been on: what came into being while it was off is lost
-		o.offer(gapUnit(st.id, st.t.ID, st.ct, wireGap(st.plan.Cursor(), st.now(), "before_subscription", "")))
-		st.status.value.Gaps++
-		st.status.value.DataLoss = true
-		st.status.changed()
+		o.offer(st.gapUnit(wireGap(st.plan.Cursor(), st.now(), wire.GapSubscriptionOff, "")))
 	}
 	o.mu.Unlock()
 	st.enable()

@@ -47,6 +47,7 @@ type blob struct {
 	bytes    int64
 	records  int
 	refused  int
+	seen     workloads // of its records
 }
 
 func (b *blob) provenance(source audit.Source) audit.Provenance {
@@ -86,7 +87,7 @@ func (s *Sources) fill(u *unit, body []byte) error {
 	source := b.ContentType.Source()
 	split := m365.SplitBytes(body)
 	u.outputs = make([]kafkatx.Record, 0, 1+len(body)/1024)
-	b.records, b.refused = 0, 0
+	b.records, b.refused, b.seen = 0, 0, 0
 	cut := false
 	rec := audit.Record{Provenance: b.provenance(source)}
 	for {
@@ -116,6 +117,7 @@ func (s *Sources) fill(u *unit, body []byte) error {
 		if err != nil {
 			env = audit.Envelope{RecordType: -1, UserType: -1}
 		}
+		b.seen.add(wire.WorkloadOf(env.RecordType, env.Workload, rec.Domain, 0))
 		u.outputs = append(u.outputs, wire.RawRecord(s.cfg.Names, s.cfg.Partitions, rec, env))
 	}
 	u.size = len(body) + len(u.outputs)*recordOverhead
@@ -137,11 +139,18 @@ func (s *Sources) refuse(u *unit, rec audit.Record, reason wire.Reason, detail s
 	u.blob.refused++
 }
 
-// gapUnit records that a range of creation time, or one blob, cannot be had any more.
-func gapUnit(id string, t audit.TenantID, ct audit.ContentType, gap wire.Gap) *unit {
-	return &unit{stream: id, ledger: &wire.LedgerEntry{
-		Kind: wire.LedgerKindGap, Tenant: string(t), Source: string(ct.Source()), ContentType: string(ct), Gap: &gap,
+// gapUnit records that a range of creation time, or one blob, cannot be had any more: for good on the ledger, and on the status topic until
+// an operator acknowledges it.
+func (st *stream) gapUnit(gap wire.Gap) *unit {
+	s, tenant, source := st.o.s, string(st.t.ID), string(st.ct.Source())
+	u := &unit{stream: st.id, ledger: &wire.LedgerEntry{
+		Kind: wire.LedgerKindGap, Tenant: tenant, Source: source, ContentType: string(st.ct), Gap: &gap,
 	}}
+	open := wire.OpenGap{Tenant: tenant, Source: source, ContentType: string(st.ct), Gap: gap, At: st.o.s.cfg.Now().UTC()}
+	if value, err := json.Marshal(open); err == nil { // a struct of strings and times always encodes
+		u.follow = append(u.follow, kafkatx.Record{Topic: s.cfg.Names.Status(), Key: []byte(wire.GapKey(tenant, source, gap)), Value: value})
+	}
+	return u
 }
 
 // ledgerRecord encodes an entry for the ledger's partition of the tenant.

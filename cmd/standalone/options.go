@@ -37,8 +37,8 @@ const usage = `Runs all of Millrace in one process, for trying it out.
   standalone -once -import FILE…  the same with exported audit records: Purview CSV (AuditData column), Search-UnifiedAuditLog
                                   JSON, a JSON array or NDJSON of records, each also gzipped
 
-The embedded broker listens on 127.0.0.1 only. It is for trying out: when the process is killed in the middle of a commit, that one
-transaction may be broken. With -kafka the stages run against a real cluster and keep their promises.
+The embedded broker listens on 127.0.0.1 only. It is for trying out: a process that is killed loses and repeats nothing, but there is
+one copy, and nothing is forced to the disk, so that a power failure may take what was acknowledged. -kafka names a real cluster.
 
 `
 
@@ -60,7 +60,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.prefix, "prefix", "m365", "prefix of topics, groups and transactional ids")
 	fs.IntVar(&o.partitions, "partitions", 4, "partitions of each topic; for life")
 	fs.StringVar(&o.config, "config", "", "ingester configuration of a real tenant, instead of the simulator")
-	fs.BoolVar(&o.acceptRisk, "accept-embedded-broker-risk", false, "run a real tenant on the embedded broker, though a kill may break the transaction in flight")
+	fs.BoolVar(&o.acceptRisk, "accept-embedded-broker-risk", false, "run a real tenant on the embedded broker, though it keeps one copy and a power failure may take records")
 	fs.StringVar(&first, "import", "", "exported audit records to carry, instead of a tenant; more files may follow")
 	fs.StringVar(&o.tenant, "tenant", "", "tenant id for -import (default: OrganizationId of the first record that has one, in each file; all zeros where none has)")
 	fs.StringVar(&o.dump, "dump", "", "with -once: folder to write each topic's committed records to, as NDJSON")
@@ -98,7 +98,7 @@ func (o options) validate() error {
 	case o.config != "" && o.once:
 		return errors.New("-once needs a source with an end: the simulated tenant or -import; a real tenant goes on living")
 	case o.config != "" && o.kafka == "" && !o.acceptRisk:
-		return errors.New("-config runs a real tenant, and the embedded broker may break the transaction in flight when the process is killed: " +
+		return errors.New("-config runs a real tenant, and the embedded broker keeps one copy that a power failure may damage: " +
 			"name a cluster with -kafka, or accept that with -accept-embedded-broker-risk")
 	case o.dump != "" && !o.once:
 		return errors.New("-dump needs -once: a dump is made when everything has been carried")

@@ -24,11 +24,6 @@ func (w *world) verdict(ctx context.Context, out io.Writer) (bool, error) {
 	if err := report.Write(out); err != nil {
 		return false, err
 	}
-	if !report.Holds() && w.broker != nil {
-		if err := w.explain(ctx, out, report); err != nil {
-			return false, err
-		}
-	}
 	if w.opt.dump != "" {
 		if err := dump(ctx, w.opt.dump, w.kafka.Brokers, w.kafka.Names(), w.opt.dumpHeaders); err != nil {
 			return false, err
@@ -50,25 +45,4 @@ func (w *world) prove(ctx context.Context) (*proof.Report, error) {
 		cfg.Source = proof.Feed(w.tenant)
 	}
 	return proof.Run(ctx, cfg)
-}
-
-// explain says which problems lie in a transaction that a killed process left half committed on the embedded broker.
-func (w *world) explain(ctx context.Context, out io.Writer, report *proof.Report) error {
-	inFlight, err := proof.InFlight(ctx, w.kafka.Brokers, w.kafka.Names(), report)
-	if err != nil {
-		return err
-	}
-	explained, unexplained := 0, 0
-	for _, p := range report.Problems {
-		if inFlight[p] {
-			explained++
-			continue
-		}
-		if unexplained++; unexplained <= 10 {
-			_, _ = fmt.Fprintf(out, "not in a transaction in flight: %s %s: %s\n", p.Kind, p.What, p.Detail)
-		}
-	}
-	_, err = fmt.Fprintf(out, "in the transaction that was in flight when a process was killed: %d of %d problems; the embedded broker may break that one, "+
-		"Apache Kafka does not\n", explained, len(report.Problems))
-	return err
 }

@@ -1,8 +1,10 @@
 // Package broker is an embedded Kafka broker for trying Millrace out and for tests: one process, one folder, the loopback interface only.
 //
-// It is franz-go's kfake behind a data folder with a lock, retention by time and a stable port. Data and committed offsets survive a
-// restart and a killed process, with one exception that Apache Kafka does not have: a process that is killed in the middle of a commit
-// can leave that one transaction committed on some partitions and aborted on others.
+// It is franz-go's kfake behind a data folder with a lock, retention by time and a stable port. Data, committed offsets and transactions survive a restart and
+// a killed process: each transaction is there whole or not at all. kfake on its own does not give that, so each commit is written down before kfake begins with
+// it (journal.go), and each start ends what the process before left unfinished (recover.go).
+//
+// What it does not give is safety from a power failure: there is one copy, and nothing is forced to the disk.
 package broker
 
 import (
@@ -86,6 +88,10 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 	if err := b.takeFolder(); err != nil {
 		return b, err
 	}
+	commits, err := b.recover()
+	if err != nil {
+		return b, fmt.Errorf("%w: %s: %w: move the folder away or choose another one", ErrUnreadable, b.dir, err)
+	}
 	ln, err := listen(cfg.Port, b.portFile())
 	if err != nil {
 		return b, err
@@ -94,7 +100,7 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 	b.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID("millrace-embedded"),
-		kfake.DataDir(filepath.Join(b.dir, "log")),
+		kfake.DataDir(b.logDir()),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
 		kfake.WithLogger(logger{cfg.Logger}),
 		kfake.BrokerConfigs(brokerConfigs()),
@@ -103,6 +109,7 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 		_ = ln.Close() // closed already where kfake got far enough to own it
 		return b, fmt.Errorf("%w: %s: %w: move the folder away or choose another one", ErrUnreadable, b.dir, err)
 	}
+	commits.watch(b.cluster)
 	if err := os.WriteFile(b.portFile(), []byte(strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)+"\n"), 0o644); err != nil {
 		cfg.Logger.Warn("port not remembered", "err", err)
 	}
@@ -173,6 +180,29 @@ func (b *Broker) stopCluster() error {
 	return nil
 }
 
+// recover ends what was unfinished when the folder's last broker ended, and opens the journal of this one.
+func (b *Broker) recover() (*journal, error) {
+	path := filepath.Join(b.dir, "commit")
+	decided, err := readJournal(path)
+	if err != nil {
+		return nil, err
+	}
+	done, err := recoverFolder(b.logDir(), decided, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if done.committed+done.aborted > 0 {
+		b.log.Info("embedded broker ended transactions that were open when it was killed", "committed_partitions", done.committed, "aborted_partitions", done.aborted)
+	}
+	j, err := openJournal(path)
+	if err != nil {
+		return nil, err
+	}
+	b.cleanup = append(b.cleanup, j.file.Close)
+	return j, nil
+}
+
+func (b *Broker) logDir() string   { return filepath.Join(b.dir, "log") }
 func (b *Broker) portFile() string { return filepath.Join(b.dir, "port") }
 
 // listen opens the port on the loopback interface: the one asked for, or the remembered one, or any.

@@ -24,16 +24,16 @@ func (c *check) compareRaw(ctx context.Context) error {
 		name := header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
 		cp := c.copies[c.place(name, r.Value)]
 		if cp == nil {
-			c.report.add(audit.WorkloadOther, Unexpected, "raw", recordID(r), "record %s at %s", name, where(r))
+			c.report.add(audit.WorkloadOther, Unexpected, "raw", "record %s at %s", name, where(r))
 			return nil
 		}
 		rec := &c.records[cp.record]
 		cp.raw++
 		switch {
 		case hashOf(r.Value) != cp.sha:
-			c.report.add(rec.workload, Altered, "raw", rec.key(name), "record %s of %s at %s", rec.id, name, where(r))
+			c.report.add(rec.workload, Altered, "raw", "record %s of %s at %s", rec.id, name, where(r))
 		case cp.raw > cp.want:
-			c.report.add(rec.workload, Repeated, "raw", rec.key(name), "record %s of %s at %s", rec.id, name, where(r))
+			c.report.add(rec.workload, Repeated, "raw", "record %s of %s at %s", rec.id, name, where(r))
 		case !rec.refused:
 			return c.mapCopy(r, cp.record)
 		}
@@ -47,12 +47,12 @@ func (c *check) mapCopy(r *kgo.Record, index int) error {
 	rec := &c.records[index]
 	raw, err := wire.ParseRaw(fromKgo(r))
 	if err != nil {
-		c.report.add(rec.workload, Altered, "raw", rec.id, "record %s: %v", rec.id, err)
+		c.report.add(rec.workload, Altered, "raw", "record %s: %v", rec.id, err)
 		return nil
 	}
 	mapped, err := c.cfg.Map(raw)
 	if err != nil {
-		c.report.add(rec.workload, Altered, "raw", rec.id, "record %s at %s should be mapped: %v", rec.id, where(r), err)
+		c.report.add(rec.workload, Altered, "raw", "record %s at %s should be mapped: %v", rec.id, where(r), err)
 		return nil
 	}
 	for _, m := range mapped {
@@ -63,7 +63,7 @@ func (c *check) mapCopy(r *kgo.Record, index int) error {
 			c.events[uid] = &event{record: index}
 			rec.events = append(rec.events, uid)
 		} else if known.record != index {
-			c.report.add(rec.workload, Repeated, "event", rec.id, "metadata.uid %s names records %s and %s", m.UID, rec.id, c.records[known.record].id)
+			c.report.add(rec.workload, Repeated, "event", "metadata.uid %s names records %s and %s", m.UID, rec.id, c.records[known.record].id)
 		}
 		if m.ClassUID == 2006 {
 			rec.workload = audit.WorkloadDLP
@@ -88,7 +88,7 @@ func (c *check) compareDeadLetters(ctx context.Context) error {
 		cp := c.copies[c.place(name, r.Value)]
 		if cp == nil {
 			c.report.row(audit.WorkloadOther).DeadLetters++
-			c.report.add(audit.WorkloadOther, Unexpected, "dead letter", recordID(r), "%s at %s (%s)", name, where(r), header(r, wire.HeaderReason))
+			c.report.add(audit.WorkloadOther, Unexpected, "dead letter", "%s at %s (%s)", name, where(r), header(r, wire.HeaderReason))
 			return nil
 		}
 		rec := &c.records[cp.record]
@@ -96,11 +96,11 @@ func (c *check) compareDeadLetters(ctx context.Context) error {
 		cp.dead++
 		switch {
 		case !rec.refused:
-			c.report.add(rec.workload, Unexpected, "dead letter", rec.key(name), "record %s of %s at %s (%s)", rec.id, name, where(r), header(r, wire.HeaderReason))
+			c.report.add(rec.workload, Unexpected, "dead letter", "record %s of %s at %s (%s)", rec.id, name, where(r), header(r, wire.HeaderReason))
 		case cp.dead > cp.want:
-			c.report.add(rec.workload, Repeated, "dead letter", rec.key(name), "record %s of %s at %s", rec.id, name, where(r))
+			c.report.add(rec.workload, Repeated, "dead letter", "record %s of %s at %s", rec.id, name, where(r))
 		case hashOf(r.Value) != cp.sha:
-			c.report.add(rec.workload, Altered, "dead letter", rec.key(name), "record %s of %s at %s", rec.id, name, where(r))
+			c.report.add(rec.workload, Altered, "dead letter", "record %s of %s at %s", rec.id, name, where(r))
 		}
 		return nil
 	})
@@ -117,7 +117,7 @@ func (c *check) compareEvents(ctx context.Context) error {
 		}
 		for _, partition := range both.partitions() {
 			p := &pairs{check: c, events: map[hash][]byte{}, enriched: map[hash]*kgo.Record{}}
-			err := both.only(partition).read(ctx, kgo.ReadCommitted(), dataOnly(func(r *kgo.Record) error {
+			err := both.only(partition).read(ctx, dataOnly(func(r *kgo.Record) error {
 				if r.Topic == events[i] {
 					p.event(r)
 				} else {
@@ -130,7 +130,7 @@ func (c *check) compareEvents(ctx context.Context) error {
 			}
 			for _, r := range p.enriched {
 				id := header(r, wire.HeaderID)
-				c.report.add(workloadOf(r.Topic), Unexpected, "enriched event", recordID(r), "%s at %s", id, where(r))
+				c.report.add(workloadOf(r.Topic), Unexpected, "enriched event", "%s at %s", id, where(r))
 			}
 		}
 	}
@@ -151,20 +151,20 @@ func (p *pairs) event(r *kgo.Record) {
 	uid := hashOf([]byte(id))
 	ev := c.events[uid]
 	if ev == nil {
-		c.report.add(w, Unexpected, "event", recordID(r), "%s (record %s) at %s", id, header(r, wire.HeaderRecordID), where(r))
+		c.report.add(w, Unexpected, "event", "%s (record %s) at %s", id, header(r, wire.HeaderRecordID), where(r))
 		return
 	}
 	rec := &c.records[ev.record]
 	ev.events++
 	if ev.events > 1 {
-		c.report.add(w, Repeated, "event", rec.id, "%s (record %s) at %s", id, rec.id, where(r))
+		c.report.add(w, Repeated, "event", "%s (record %s) at %s", id, rec.id, where(r))
 		return
 	}
 	if from, ok := c.want[hashOf(r.Value)]; !ok || from != ev.record {
-		c.report.add(w, Altered, "event", rec.id, "%s (record %s) at %s", id, rec.id, where(r))
+		c.report.add(w, Altered, "event", "%s (record %s) at %s", id, rec.id, where(r))
 	}
 	if w != rec.workload && !c.cfg.Names.Combined {
-		c.report.add(w, Unexpected, "event", rec.id, "%s (record %s) at %s, belongs to %s", id, rec.id, where(r), rec.workload)
+		c.report.add(w, Unexpected, "event", "%s (record %s) at %s, belongs to %s", id, rec.id, where(r), rec.workload)
 	}
 	if early := p.enriched[uid]; early != nil {
 		delete(p.enriched, uid)
@@ -182,9 +182,9 @@ func (p *pairs) enrichedEvent(r *kgo.Record) {
 	ev := c.events[uid]
 	switch {
 	case ev == nil:
-		c.report.add(w, Unexpected, "enriched event", recordID(r), "%s (record %s) at %s", id, header(r, wire.HeaderRecordID), where(r))
+		c.report.add(w, Unexpected, "enriched event", "%s (record %s) at %s", id, header(r, wire.HeaderRecordID), where(r))
 	case ev.enriched > 0 || p.enriched[uid] != nil:
-		c.report.add(w, Repeated, "enriched event", c.records[ev.record].id, "%s (record %s) at %s", id, c.records[ev.record].id, where(r))
+		c.report.add(w, Repeated, "enriched event", "%s (record %s) at %s", id, c.records[ev.record].id, where(r))
 	case p.events[uid] != nil:
 		value := p.events[uid]
 		delete(p.events, uid)
@@ -198,7 +198,7 @@ func (p *pairs) compare(ev *event, value []byte, r *kgo.Record) {
 	ev.enriched++
 	if path, ok := contains(r.Value, value); !ok {
 		rec := &p.check.records[ev.record]
-		p.check.report.add(workloadOf(r.Topic), Altered, "enriched event", rec.id, "%s (record %s) at %s: %s", header(r, wire.HeaderID), rec.id, where(r), path)
+		p.check.report.add(workloadOf(r.Topic), Altered, "enriched event", "%s (record %s) at %s: %s", header(r, wire.HeaderID), rec.id, where(r), path)
 	}
 }
 

@@ -91,14 +91,6 @@ type record struct {
 	events   []hash // uids of the events it must become
 }
 
-// key is what a problem of the record is filed under: the vendor's id or, where there is none, the position.
-func (r *record) key(position string) string {
-	if r.id == "" {
-		return position
-	}
-	return r.id
-}
-
 // event is one event that must be there exactly once, by the hash of its uid.
 type event struct {
 	record   int
@@ -124,9 +116,9 @@ func (c *check) conclude() {
 		row.Raw += cp.raw
 		switch {
 		case rec.refused && cp.dead < cp.want:
-			c.report.add(rec.workload, Missing, "dead letter", rec.key(cp.name), "refused record %s of %s", rec.id, cp.name)
+			c.report.add(rec.workload, Missing, "dead letter", "refused record %s of %s", rec.id, cp.name)
 		case cp.raw < cp.want && (!rec.refused || !c.cfg.ByContent):
-			c.report.add(rec.workload, Missing, "raw", rec.key(cp.name), "record %s of %s", rec.id, cp.name)
+			c.report.add(rec.workload, Missing, "raw", "record %s of %s", rec.id, cp.name)
 		}
 	}
 	for i := range c.records {
@@ -146,9 +138,9 @@ func (c *check) concludeRecord(rec *record) {
 	for _, uid := range rec.events {
 		ev := c.events[uid]
 		if ev.events == 0 {
-			c.report.add(rec.workload, Missing, "event", rec.id, "of record %s", rec.id)
+			c.report.add(rec.workload, Missing, "event", "of record %s", rec.id)
 		} else if ev.enriched == 0 {
-			c.report.add(rec.workload, Missing, "enriched event", rec.id, "of record %s", rec.id)
+			c.report.add(rec.workload, Missing, "enriched event", "of record %s", rec.id)
 		}
 	}
 }

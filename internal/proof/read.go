@@ -9,8 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"millrace/pkg/wire"
 )
 
 // Read gives every committed record of the topics, from the first offset kept to the end as it is when Read is called, to fn. Order is
@@ -20,7 +18,7 @@ func Read(ctx context.Context, brokers, topics []string, fn func(*kgo.Record) er
 	if err != nil {
 		return err
 	}
-	return r.read(ctx, kgo.ReadCommitted(), dataOnly(fn))
+	return r.read(ctx, dataOnly(fn))
 }
 
 func dataOnly(fn func(*kgo.Record) error) func(*kgo.Record) error {
@@ -85,7 +83,7 @@ const fetchBytes = 4 << 20
 
 // read gives all records, control records included, to fn. The latter are asked for because the last offset of a transactional
 // partition is a marker, and its end could not be told else.
-func (r *reader) read(ctx context.Context, level kgo.IsolationLevel, fn func(*kgo.Record) error) error {
+func (r *reader) read(ctx context.Context, fn func(*kgo.Record) error) error {
 	if len(r.ranges) == 0 {
 		return nil
 	}
@@ -97,7 +95,7 @@ func (r *reader) read(ctx context.Context, level kgo.IsolationLevel, fn func(*kg
 		from[p.topic][p.partition] = kgo.NewOffset().At(s.from)
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
-		kgo.FetchIsolationLevel(level), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchBytes/4))
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchBytes/4))
 	if err != nil {
 		return err
 	}
@@ -169,14 +167,6 @@ func header(r *kgo.Record, key string) string {
 		}
 	}
 	return ""
-}
-
-// recordID is the vendor's id of a record, or of the record that an event was made from; where there is none, its position in the feed.
-func recordID(r *kgo.Record) string {
-	if id := header(r, wire.HeaderRecordID); id != "" {
-		return id
-	}
-	return header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
 }
 
 func where(r *kgo.Record) string {

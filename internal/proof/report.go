@@ -23,7 +23,6 @@ const (
 type Problem struct {
 	Kind   Kind
 	What   string // raw, event, enriched event, dead letter
-	ID     string // of the vendor's record; its content id and index if it has none
 	Detail string
 }
 
@@ -62,7 +61,7 @@ func (r *Report) row(w audit.Workload) *Row {
 	return row
 }
 
-func (r *Report) add(w audit.Workload, kind Kind, what, id, format string, args ...any) {
+func (r *Report) add(w audit.Workload, kind Kind, what, format string, args ...any) {
 	row := r.row(w)
 	switch kind {
 	case Missing:
@@ -73,7 +72,7 @@ func (r *Report) add(w audit.Workload, kind Kind, what, id, format string, args 
 		row.Wrong++
 	}
 	if len(r.Problems) < maxProblems {
-		r.Problems = append(r.Problems, Problem{Kind: kind, What: what, ID: id, Detail: fmt.Sprintf(format, args...)})
+		r.Problems = append(r.Problems, Problem{Kind: kind, What: what, Detail: fmt.Sprintf(format, args...)})
 	}
 }
 

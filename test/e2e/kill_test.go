@@ -41,13 +41,28 @@ func verdict(output string) string {
 	return table
 }
 
+// killSize is how often a loop kills and how many records the tenant has.
+func killSize() (kills int, records string) {
+	if long {
+		return 20, "200000"
+	}
+	return 4, "40000"
+}
+
+// TestKillStandalone kills the standalone together with its embedded broker: nothing may be missing or repeated.
+func TestKillStandalone(t *testing.T) {
+	kills, records := killSize()
+	code, output := killLoop(t, kills, "-once", "-data", t.TempDir(), "-records", records, "-seed", "5")
+	t.Log(verdict(output))
+	if code != 0 || !strings.Contains(output, "proof holds") {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+}
+
 // TestKillOnKafka kills the standalone while it writes to Apache Kafka, which is left alone: nothing may be missing or repeated.
 func TestKillOnKafka(t *testing.T) {
 	kafka := testkit.StartKafka(t, testkit.KafkaConfig{})
-	kills, records := 4, "40000"
-	if long {
-		kills, records = 20, "200000"
-	}
+	kills, records := killSize()
 	code, output := killLoop(t, kills, "-once", "-kafka", strings.Join(kafka.Brokers, ","), "-data", t.TempDir(), "-records", records, "-seed", "5")
 	t.Log(verdict(output))
 	if code != 0 || !strings.Contains(output, "proof holds") {

@@ -1,12 +1,15 @@
 package wire
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"millrace/pkg/audit"
 	"millrace/pkg/kafkatx"
 )
 
@@ -40,6 +43,9 @@ const (
 	HeaderPart           = "ce_part"
 	HeaderParts          = "ce_parts"
 
+	// HeaderTraceParent is W3C Trace Context: the blob that a record came in. It is the same on all topics.
+	HeaderTraceParent = "traceparent"
+
 	// HeaderErrorMessage is the detail of a refusal, under Kafka Connect's name.
 	HeaderErrorMessage = "__connect.errors.exception.message"
 )
@@ -69,7 +75,7 @@ type headerWriter struct {
 }
 
 func newHeaders(n int) *headerWriter {
-	return &headerWriter{list: make([]kafkatx.Header, 0, n), buf: make([]byte, 0, 640)}
+	return &headerWriter{list: make([]kafkatx.Header, 0, n), buf: make([]byte, 0, 704)}
 }
 
 // text adds a header; empty text adds none, because CloudEvents attributes must not be empty.
@@ -95,6 +101,19 @@ func (w *headerWriter) time(key string, value time.Time) {
 	start := len(w.buf)
 	w.buf = value.UTC().AppendFormat(w.buf, timeFormat)
 	w.add(key, start)
+}
+
+// traceParent adds the trace of a blob. Its ids are a hash of the blob's name, so that a redo writes the same bytes, and whoever knows a content id can find the
+// trace. The flags say that no span was recorded.
+func (w *headerWriter) traceParent(tenant audit.TenantID, contentID string) {
+	sum := sha256.Sum256([]byte("millrace trace\x00" + string(tenant) + "\x00" + contentID))
+	start := len(w.buf)
+	w.buf = append(w.buf, "00-"...)
+	w.buf = hex.AppendEncode(w.buf, sum[:16])
+	w.buf = append(w.buf, '-')
+	w.buf = hex.AppendEncode(w.buf, sum[16:24])
+	w.buf = append(w.buf, "-00"...)
+	w.add(HeaderTraceParent, start)
 }
 
 func (w *headerWriter) add(key string, start int) {

@@ -22,7 +22,7 @@ const (
 // timestamp is the time of the fetch.
 func RawRecord(n Names, partitions int, r audit.Record, env audit.Envelope) kafkatx.Record {
 	key := []byte(env.Key(r.Tenant, r.Raw))
-	h := newHeaders(18)
+	h := newHeaders(19)
 	h.text(HeaderContentType, "application/json")
 	h.text(HeaderSpecVersion, "1.0")
 	h.text(HeaderID, r.ContentID+"/"+strconv.Itoa(r.Index))
@@ -45,6 +45,7 @@ func RawRecord(n Names, partitions int, r audit.Record, env audit.Envelope) kafk
 	h.int(HeaderBlobIndex, r.Index)
 	h.time(HeaderContentCreated, r.Created)
 	h.time(HeaderFetched, r.Fetched)
+	h.traceParent(r.Tenant, r.ContentID)
 	return kafkatx.Record{
 		Topic: n.Raw(r.Source), Partition: kafkatx.Partition(key, partitions), Time: r.Fetched, Key: key, Value: r.Raw, Headers: h.list,
 	}

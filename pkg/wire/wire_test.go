@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,32 @@ func TestRawRecordRoundTrip(t *testing.T) {
 				t.Errorf("%.40s: header %s is unfit: %d bytes", raw, h.Key, len(h.Value))
 			}
 		}
+	}
+}
+
+// TestTraceParent holds that all records of a blob, and what comes of them on any topic, carry one trace of W3C form, and those of another blob another one.
+func TestTraceParent(t *testing.T) {
+	t.Parallel()
+	raw := rawRecord(t, logon)
+	trace := Header(raw, HeaderTraceParent)
+	if !regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-00$`).MatchString(trace) {
+		t.Fatalf("traceparent %q", trace)
+	}
+	event := EventRecord(names, raw, Event{UID: "u", Workload: audit.WorkloadEntra, Value: []byte("{}")})
+	dead := DeadLetter(names, raw, StageNormalizer, ReasonNoID, "")[0]
+	redriven, err := Redrive(names, dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range []kafkatx.Record{rawRecord(t, `{}`), event, EnrichedRecord(names, event, []byte("{}")), dead, redriven} {
+		if got := Header(rec, HeaderTraceParent); got != trace {
+			t.Errorf("%s: traceparent %q, want %q", rec.Topic, got, trace)
+		}
+	}
+	other := sample(logon)
+	other.ContentID += "x"
+	if got := Header(RawRecord(names, 12, other, audit.Envelope{}), HeaderTraceParent); got == trace {
+		t.Error("another blob has the same trace")
 	}
 }
 

@@ -50,6 +50,8 @@ type Config struct {
 	SweepEvery   time.Duration // 30 min
 	Fastest      time.Duration // poll interval of an active stream; 2 s
 	Slowest      time.Duration // poll interval of a quiet stream; 60 s
+	Idle         time.Duration // poll interval of a stream that had nothing for IdleAfter; five times Slowest
+	IdleAfter    time.Duration // 1 h
 }
 
 func (c Config) withDefaults() Config {
@@ -69,6 +71,9 @@ func (c Config) withDefaults() Config {
 	set(&c.Fastest, 2*time.Second)
 	set(&c.Slowest, time.Minute)
 	c.Slowest = max(c.Slowest, c.Fastest)
+	set(&c.Idle, 5*c.Slowest)
+	c.Idle = max(c.Idle, c.Slowest)
+	set(&c.IdleAfter, time.Hour)
 	return c
 }
 
@@ -80,6 +85,7 @@ type Plan struct {
 	gaps     []Gap     // found and not yet taken
 	strict   bool      // the service refused a start within the slack
 	interval time.Duration
+	news     time.Time // when a live window last had something new
 
 	liveOut, otherOut                           bool
 	nextLive, nextOther, nextOverlap, nextSweep time.Time
@@ -89,7 +95,7 @@ type Plan struct {
 // a first run, which goes back as far as the feed lists.
 func New(cfg Config, cursor, resume, now time.Time) *Plan {
 	cfg = cfg.withDefaults()
-	p := &Plan{cfg: cfg, interval: cfg.Fastest, nextLive: now, nextOther: now, nextOverlap: now, nextSweep: now.Add(cfg.Fastest)}
+	p := &Plan{cfg: cfg, interval: cfg.Fastest, news: now, nextLive: now, nextOther: now, nextOverlap: now, nextSweep: now.Add(cfg.Fastest)}
 	now = now.Truncate(time.Second)
 	if cursor.IsZero() {
 		p.cursor = now
@@ -212,7 +218,7 @@ func (p *Plan) other(now, second time.Time) (Job, bool) {
 }
 
 func (p *Plan) wake(now time.Time) time.Time {
-	wake := now.Add(p.cfg.Slowest)
+	wake := now.Add(p.cfg.Idle)
 	soon := now.Add(p.cfg.Fastest) // for what is due and waits for something else
 	earlier := func(t time.Time) {
 		if t.Before(wake) {
@@ -245,10 +251,13 @@ func (p *Plan) Listed(j Job, fresh int, now time.Time) {
 		if end := j.End.Add(-time.Second); end.After(p.cursor) {
 			p.cursor = end
 		}
+		slowest := p.cfg.Slowest
+		if now.Sub(p.news) > p.cfg.IdleAfter {
+			slowest = p.cfg.Idle
+		}
+		p.interval = min(p.interval+max(p.interval/4, time.Second), slowest)
 		if fresh > 0 {
-			p.interval = p.cfg.Fastest
-		} else {
-			p.interval = min(p.interval+max(p.interval/4, time.Second), p.cfg.Slowest)
+			p.interval, p.news = p.cfg.Fastest, now
 		}
 		p.nextLive = now.Add(p.interval)
 		return

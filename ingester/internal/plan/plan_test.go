@@ -71,11 +71,14 @@ func TestResumeWaitsForOpenBlobs(t *testing.T) {
 	}
 }
 
+// TestPollingSlowsDownAndWakes counts the requests of a stream that has nothing: what a quiet tenant costs. Its live window is never older than
+// five minutes.
 func TestPollingSlowsDownAndWakes(t *testing.T) {
 	t.Parallel()
 	p := New(Config{}, start, start, start)
-	now, polls := start, 0
-	for now.Before(start.Add(time.Hour)) {
+	now, last := start, start
+	var polls, requests [4]int // by hour
+	for now.Before(start.Add(4 * time.Hour)) {
 		j, ok, wake := p.Next(now)
 		if !ok {
 			if !wake.After(now) {
@@ -84,17 +87,28 @@ func TestPollingSlowsDownAndWakes(t *testing.T) {
 			now = wake
 			continue
 		}
+		hour := int(now.Sub(start) / time.Hour)
+		requests[hour]++
 		if j.Kind == Live {
-			polls++
+			polls[hour]++
+			if wait := now.Sub(last); wait > 5*time.Minute {
+				t.Errorf("a live window after %s", wait)
+			}
+			last = now
 		}
 		p.Listed(j, 0, now)
 	}
-	if polls < 60 || polls > 100 {
-		t.Errorf("%d polls in a quiet hour", polls)
+	if polls[0] < 60 || polls[0] > 100 || polls[3] != 12 || requests[3] > 17 {
+		t.Errorf("%v polls, %v requests an hour", polls, requests)
 	}
 	p.Wake(now)
-	if j, ok, _ := p.Next(now); !ok || j.Kind != Live {
+	j, ok, _ := p.Next(now)
+	if !ok || j.Kind != Live {
 		t.Errorf("after a hint: %v %v", j, ok)
+	}
+	p.Listed(j, 1, now)
+	if j, ok, _ := p.Next(now.Add(2 * time.Second)); !ok || j.Kind != Live {
+		t.Errorf("two seconds after news: %v %v", j, ok)
 	}
 }
 
@@ -124,8 +138,9 @@ func (s *service) list(w Window, now time.Time) []int {
 	return out
 }
 
-// TestHistories runs random histories of arrivals, late blobs, failures, outages and restarts in compressed time. Each blob must be
-// committed, unless it lies in a gap record; no window may break a rule.
+// TestHistories runs random histories of arrivals, late blobs, failures, outages, restarts and quotas in compressed time. Each blob that
+// the service gave for long enough must be committed once and before it expires, unless it lies in a gap record; a gap record covers what
+// could not be listed any more and nothing else; no window breaks a rule; live listing and the sweep are never starved.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	n := 10_000
@@ -158,13 +173,17 @@ func runHistory(t *testing.T, seed uint64) {
 		}
 		svc.created, svc.visible = append(svc.created, created), append(svc.visible, created.Add(late))
 	}
-	h := &history{t: t, r: r, svc: &svc, done: make(map[int]bool), open: make(map[int]time.Time)}
+	h := &history{
+		t: t, r: r, svc: &svc, done: make(map[int]time.Time), open: make(map[int]time.Time),
+		pace: time.Minute / time.Duration(10+r.IntN(200)),
+	}
 	h.run(start, start.Add(span))
 	for i := range svc.created {
-		if !h.done[i] && !h.excused(svc.created[i], svc.visible[i]) {
+		if _, done := h.done[i]; !done && !h.excused(svc.created[i], svc.visible[i]) {
 			t.Errorf("blob %d of %s, visible %s, is neither committed nor in a gap %v", i, svc.created[i], svc.visible[i], h.gaps)
 		}
 	}
+	h.checkGaps()
 }
 
 // history is one run: the planner, what it has committed, and what survives a restart.
@@ -173,11 +192,20 @@ type history struct {
 	r              *rand.Rand
 	svc            *service
 	p              *Plan
-	cursor, resume time.Time // durable
-	done           map[int]bool
+	pace           time.Duration // a request takes so long: the quota
+	cursor, resume time.Time     // durable
+	done           map[int]time.Time
 	open           map[int]time.Time // listed, fetch failed: when to try again
-	gaps           []Gap
+	gaps           []foundGap
 	outages        []Window
+	begun          time.Time // the durable cursor that the planner was begun with
+	live, swept    time.Time // when live and sweep windows were last asked for, or the planner was begun
+}
+
+// foundGap is a gap record, when it was made, and where live listing had stood when the planner that made it was begun.
+type foundGap struct {
+	Gap
+	at, cursor time.Time
 }
 
 // excused reports whether a blob lies in a gap, or surfaced so late before or in an outage that no sweep could list it before it expired.
@@ -195,9 +223,42 @@ func (h *history) excused(created, visible time.Time) bool {
 	return false
 }
 
+// checkGaps holds gap records against what was committed: none reaches into what the service still promised when it was made, they do not
+// overlap, and nothing that was had lies in one. What was listed, but not all committed, before a crash is not told apart from what was not
+// listed: there a gap may name more than was lost, never less.
+func (h *history) checkGaps() {
+	for i, g := range h.gaps {
+		if !g.Start.Before(g.End) || g.End.After(g.at.Add(-7*24*time.Hour+2*time.Minute)) {
+			h.t.Errorf("gap from %s to %s, made at %s", g.Start, g.End, g.at)
+		}
+		for _, other := range h.gaps[:i] {
+			if g.Start.Before(other.End) && other.Start.Before(g.End) {
+				h.t.Errorf("gaps %v and %v overlap", g.Gap, other.Gap)
+			}
+		}
+		for blob := range h.done {
+			c := h.svc.created[blob]
+			if had := later(g.Start, g.cursor).Add(2 * time.Second); !c.Before(had) && c.Before(g.End) {
+				h.t.Errorf("blob %d of %s was committed and lies in the gap %v", blob, c, g.Gap)
+			}
+		}
+	}
+}
+
+// checkTurns holds how long live windows and sweeps have waited against what the configuration promises, failures allowed for.
+func (h *history) checkTurns(now time.Time) {
+	const failing = 6 * 10 * time.Minute // several failures in a row, each with its wait
+	if wait := now.Sub(h.live); wait > 30*time.Minute+failing {
+		h.t.Errorf("no live window for %s", wait)
+	}
+	if wait := now.Sub(h.swept); wait > 2*time.Hour+2*failing && h.p.CaughtUp() {
+		h.t.Errorf("no sweep for %s", wait)
+	}
+}
+
 func (h *history) run(now, end time.Time) {
-	cfg := Config{Fastest: time.Minute, Slowest: 20 * time.Minute, OverlapEvery: 10 * time.Minute, SweepEvery: 2 * time.Hour}
-	h.p = New(cfg, h.cursor, h.resume, now)
+	cfg := Config{Fastest: time.Minute, Slowest: 20 * time.Minute, OverlapEvery: 10 * time.Minute, SweepEvery: 2 * time.Hour, Idle: 30 * time.Minute}
+	h.begin(cfg, now)
 	h.persist()
 	settle := end.Add(30 * time.Hour) // what surfaced late has to be found by a sweep
 	for now.Before(settle) {
@@ -207,26 +268,30 @@ func (h *history) run(now, end time.Time) {
 			now = now.Add(time.Duration(h.r.Int64N(int64(9*24*time.Hour))) / time.Duration(1+h.r.IntN(20)))
 			h.outages = append(h.outages, Window{down, now})
 			settle = later(settle, now.Add(30*time.Hour))
-			h.p = New(cfg, h.cursor, h.resume, now)
+			h.begin(cfg, now)
 		}
 		j, ok, wake := h.p.Next(now)
-		h.gaps = append(h.gaps, h.p.Gaps()...)
-		h.fetch(now)
+		for _, g := range h.p.Gaps() {
+			h.gaps = append(h.gaps, foundGap{g, now, h.begun})
+		}
+		now = h.fetch(now)
 		if !ok {
-			if wake.Sub(now) > 20*time.Minute {
+			if wake.Sub(now) > 30*time.Minute {
 				h.t.Errorf("sleeps %s", wake.Sub(now))
 			}
 			now = later(wake, now.Add(time.Second))
 			continue
 		}
 		h.check(j, now)
+		now = now.Add(h.pace)
 		if h.r.IntN(8) == 0 {
 			h.p.Failed(j, time.Duration(h.r.IntN(600))*time.Second, now)
 			continue
 		}
 		fresh := 0
 		for _, i := range h.svc.list(j.Window, now) {
-			if _, open := h.open[i]; !open && !h.done[i] {
+			_, open := h.open[i]
+			if _, done := h.done[i]; !open && !done {
 				h.open[i] = now
 				fresh++
 			}
@@ -238,6 +303,10 @@ func (h *history) run(now, end time.Time) {
 	h.fetch(now.Add(24 * time.Hour))
 }
 
+func (h *history) begin(cfg Config, now time.Time) {
+	h.p, h.begun, h.live, h.swept = New(cfg, h.cursor, h.resume, now), h.cursor, now, now
+}
+
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -246,6 +315,13 @@ func later(a, b time.Time) time.Time {
 }
 
 func (h *history) check(j Job, now time.Time) {
+	h.checkTurns(now)
+	switch {
+	case j.Kind == Live:
+		h.live = now
+	case j.Kind == Sweep, !h.p.CaughtUp():
+		h.swept = now
+	}
 	if l := j.End.Sub(j.Start); l <= 0 || l > 23*time.Hour {
 		h.t.Errorf("%s window %s is %s long", j.Kind, j.Window, l)
 	}
@@ -254,21 +330,27 @@ func (h *history) check(j Job, now time.Time) {
 	}
 }
 
-// fetch tries the open blobs that are due; one in five fails and comes again later.
-func (h *history) fetch(now time.Time) {
+// fetch tries the open blobs that are due; one in five fails and comes again later. It returns the time by which the requests are made.
+func (h *history) fetch(now time.Time) time.Time {
 	for _, i := range slices.Sorted(maps.Keys(h.open)) {
 		due := h.open[i]
 		if now.Before(due) {
 			continue
 		}
+		now = now.Add(h.pace)
 		if h.r.IntN(5) == 0 {
 			h.open[i] = now.Add(time.Duration(h.r.IntN(7200)) * time.Second)
 			continue
 		}
-		h.done[i] = true
+		// It was listed before it expired, so it has to be fetched before the service forgets it, an hour later, a failure or two allowed for.
+		if late := now.Sub(h.svc.created[i]) - 7*24*time.Hour; late > 9*time.Hour {
+			h.t.Errorf("blob %d is fetched %s after it expired", i, late)
+		}
+		h.done[i] = now
 		delete(h.open, i)
 	}
 	h.persist()
+	return now
 }
 
 func (h *history) persist() {

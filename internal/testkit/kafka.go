@@ -36,6 +36,8 @@ type KafkaConfig struct {
 	ACL        bool              // authorizer on: only AdminUser may do anything until ACLs are made; implies SASL
 	Properties map[string]string // extra server properties; they win over the ones of this package
 	HeapMiB    int               // Java heap of each node; default 1024
+	// Advertise is where node 0 sends the clients of Brokers, instead of to itself: a proxy that the test runs.
+	Advertise string
 	// Dirs are the data folders of the nodes, for a test that needs a certain file system below one. Default: under Dir.
 	Dirs []string
 }
@@ -129,7 +131,9 @@ func (c *Cluster) open(ctx context.Context, dir string, cfg KafkaConfig, java ja
 // brokers create their internal topics, so that no test meets them half made.
 func (c *Cluster) waitReady(ctx context.Context, cfg KafkaConfig) error {
 	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...)}
-	if cfg.secured() {
+	if cfg.Advertise != "" {
+		opts = []kgo.Opt{kgo.SeedBrokers(c.Open...)}
+	} else if cfg.secured() {
 		opts = append(opts, kgo.SASL(plain.Auth{User: AdminUser, Pass: AdminPassword}.AsMechanism()))
 	}
 	tick := time.NewTicker(100 * time.Millisecond)

@@ -24,6 +24,10 @@ func (cfg KafkaConfig) properties(node int, dir string, all []ports) string {
 	for i, p := range all {
 		voters[i] = fmt.Sprintf("%d@127.0.0.1:%d", i+1, p.controller)
 	}
+	advertised := fmt.Sprintf("127.0.0.1:%d", own.client)
+	if cfg.Advertise != "" && node == 0 {
+		advertised = cfg.Advertise
+	}
 	clientProtocol := "PLAINTEXT"
 	if cfg.secured() {
 		clientProtocol = "SASL_PLAINTEXT"
@@ -39,7 +43,7 @@ func (cfg KafkaConfig) properties(node int, dir string, all []ports) string {
 		"controller.listener.names": "CONTROLLER",
 		"listeners": fmt.Sprintf("CLIENT://127.0.0.1:%d,BROKER://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d",
 			own.client, own.broker, own.controller),
-		"advertised.listeners":           fmt.Sprintf("CLIENT://127.0.0.1:%d,BROKER://127.0.0.1:%d", own.client, own.broker),
+		"advertised.listeners":           fmt.Sprintf("CLIENT://%s,BROKER://127.0.0.1:%d", advertised, own.broker),
 		"listener.security.protocol.map": "CLIENT:" + clientProtocol + ",BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"inter.broker.listener.name":     "BROKER",
 		"log.dirs":                       dir,

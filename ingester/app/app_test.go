@@ -293,7 +293,7 @@ func TestMissingPermissionStopsOneContentType(t *testing.T) {
 		for _, r := range status.all() {
 			var s wire.Status
 			if strings.HasSuffix(string(r.Key), ":dlp") && json.Unmarshal(r.Value, &s) == nil && s.State == wire.StateActionRequired {
-				return raw.count() >= len(must) && strings.Contains(s.Remedy, "ReadDlp") && s.Code == "AF10001"
+				return raw.count() >= len(must) && strings.Contains(s.Remedy, "ReadDlp") && s.Code == "missing_role"
 			}
 		}
 		return false

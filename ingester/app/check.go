@@ -81,11 +81,11 @@ func (c *connection) check(ctx context.Context, t Tenant) []row {
 	add := func(number, what, state, reading, remedy string) {
 		rows = append(rows, row{string(c.id), number, what, state, reading, remedy})
 	}
-	wanted := []string{"ActivityFeed.Read"}
+	wanted := []string{roleFeed}
 	types, _ := t.contentTypes() // validated before
 	for _, ct := range types {
 		if ct == audit.DLP {
-			wanted = append(wanted, "ActivityFeed.ReadDlp")
+			wanted = append(wanted, roleDLP)
 		}
 	}
 	c.roles(ctx, add, c.hosts.API, wanted)
@@ -153,8 +153,7 @@ func (c *connection) roles(ctx context.Context, add addRow, audience string, wan
 		return
 	}
 	if missing := msauth.MissingRoles(token, wanted...); len(missing) > 0 {
-		add("K9", what, stateFailed, "missing "+strings.Join(missing, ", "), "add the application permissions and grant admin consent: "+
-			c.hosts.Authority+"/"+string(c.id)+"/adminconsent")
+		add("K9", what, stateFailed, "missing "+strings.Join(missing, ", "), "add the application permissions and grant admin consent: "+c.consent)
 		return
 	}
 	add("K9", what, stateOK, strings.Join(wanted, ", "), "")

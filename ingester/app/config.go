@@ -23,15 +23,17 @@ type Config struct {
 	Limits         Limits     `koanf:"limits"`
 }
 
-// Tenant is one Microsoft 365 directory and the app registration that reads it. Exactly one of client_secret, certificate_file and
-// federated_token_file is set.
+// Tenant is one Microsoft 365 directory and the app registration that reads it. Exactly one of client_secret, certificate_file,
+// federated_token_file and managed_identity is set.
 type Tenant struct {
 	ID       string `koanf:"id" help:"Directory (tenant) id, a GUID."`
 	ClientID string `koanf:"client_id" help:"Application (client) id of the app registration."`
 
 	Secret             conf.Secret `koanf:"client_secret" help:"Where the client secret is: file:/run/secrets/name or env:NAME. The file is read again for each sign-in."`
-	CertificateFile    string      `koanf:"certificate_file" help:"PEM file with the certificate chain and its private key. Read again for each sign-in."`
+	CertificateFile    string      `koanf:"certificate_file" help:"PEM or PFX file with the certificate chain and its private key. Read again for each sign-in."`
+	CertificateSecret  conf.Secret `koanf:"certificate_password" help:"Where the password of a PFX file is: file:/run/secrets/name or env:NAME."`
 	FederatedTokenFile string      `koanf:"federated_token_file" help:"File with the token of another issuer, for workload identity federation."`
+	ManagedIdentity    bool        `koanf:"managed_identity" help:"Sign in as the identity of this machine or app service; client_id names a user-assigned one, empty is the system-assigned."`
 
 	Cloud       string `koanf:"cloud" help:"enterprise (default), gcc, gcchigh, dod or china."`
 	PublisherID string `koanf:"publisher_id" help:"Tenant id of the company that runs this collector; empty = the tenant itself."`
@@ -116,7 +118,7 @@ func (t Tenant) validate() (audit.TenantID, error) {
 		return "", fmt.Errorf("id: %w", err)
 	}
 	credentials := 0
-	for _, set := range []bool{t.Secret.IsSet(), t.CertificateFile != "", t.FederatedTokenFile != ""} {
+	for _, set := range []bool{t.Secret.IsSet(), t.CertificateFile != "", t.FederatedTokenFile != "", t.ManagedIdentity} {
 		if set {
 			credentials++
 		}
@@ -124,10 +126,12 @@ func (t Tenant) validate() (audit.TenantID, error) {
 	switch {
 	case t.Paused && credentials == 0 && t.ClientID == "":
 		return id, nil
-	case t.ClientID == "":
+	case t.ClientID == "" && !t.ManagedIdentity:
 		return "", errors.New("client_id: give the application (client) id of the app registration")
 	case credentials != 1:
-		return "", errors.New("client_secret: set exactly one of client_secret, certificate_file and federated_token_file")
+		return "", errors.New("client_secret: set exactly one of client_secret, certificate_file, federated_token_file and managed_identity")
+	case t.CertificateSecret.IsSet() && t.CertificateFile == "":
+		return "", errors.New("certificate_password: there is no certificate_file that it could be of")
 	case t.PublisherID != "" && !audit.IsGUID(t.PublisherID):
 		return "", errors.New("publisher_id: give a tenant id, a GUID, or leave it empty")
 	case t.RequestsPerMinute < 0:

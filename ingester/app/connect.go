@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -22,6 +21,9 @@ type connection struct {
 	roots  *x509.CertPool
 	feed   *m365.Client
 	graph  *m365.Graph
+
+	dlp     *gate  // of DLP.All, which needs a permission more
+	consent string // where an administrator consents to the app's permissions
 }
 
 // connect makes the clients of a tenant. It calls nothing.
@@ -31,7 +33,7 @@ func (t Tenant) connect(limits Limits, metrics *m365.Metrics) (*connection, erro
 		return nil, err
 	}
 	c := &connection{id: id}
-	if t.Paused && t.ClientID == "" {
+	if t.Paused && t.ClientID == "" && !t.ManagedIdentity {
 		return c, nil
 	}
 	if c.hosts, err = t.hosts(); err != nil {
@@ -45,40 +47,38 @@ func (t Tenant) connect(limits Limits, metrics *m365.Metrics) (*connection, erro
 	transport := m365.NewTransport(roots)
 	auth := msauth.Config{
 		Tenant: string(id), ClientID: t.ClientID, Authority: c.hosts.Authority,
-		CertificateFile: t.CertificateFile, FederatedTokenFile: t.FederatedTokenFile,
+		CertificateFile: t.CertificateFile, FederatedTokenFile: t.FederatedTokenFile, ManagedIdentity: t.ManagedIdentity,
 		HTTP:                  &http.Client{Transport: m365.NewTransport(roots), Timeout: 30 * time.Second, CheckRedirect: refuseRedirect},
 		SkipInstanceDiscovery: t.Hosts.Authority != "",
 	}
 	if t.Secret.IsSet() {
 		auth.ReadSecret = t.Secret.Reveal
 	}
+	if t.CertificateSecret.IsSet() {
+		auth.ReadCertificatePassword = t.CertificateSecret.Reveal
+	}
+	if t.ManagedIdentity {
+		auth.HTTP = nil // its address is this machine's own: no proxy, no authorities of ours
+	}
 	if c.tokens, err = msauth.New(auth); err != nil {
 		return nil, err
 	}
+	c.consent = c.hosts.Authority + "/" + string(id) + "/adminconsent"
+	feed := &gate{tokens: c.tokens, audience: c.hosts.API, wanted: []string{roleFeed}, consent: c.consent, now: time.Now}
+	c.dlp = &gate{tokens: c.tokens, audience: c.hosts.API, wanted: []string{roleFeed, roleDLP}, consent: c.consent, now: time.Now}
 	c.feed, err = m365.New(m365.Config{
-		Tenant: id, API: c.hosts.API, Publisher: t.PublisherID, Bearer: bearer(c.tokens, c.hosts.API),
+		Tenant: id, API: c.hosts.API, Publisher: t.PublisherID, Bearer: feed.bearer,
 		Bucket: m365.NewBucket(t.RequestsPerMinute), Transport: transport, Metrics: metrics, MaxBlob: int64(limits.MaxBlob),
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.graph, err = m365.NewGraph(c.hosts.Graph, bearer(c.tokens, c.hosts.Graph), m365.NewBucket(t.RequestsPerMinute), transport, metrics)
+	graph := &gate{tokens: c.tokens, audience: c.hosts.Graph, now: time.Now} // one permission there covers others: Graph has to judge
+	c.graph, err = m365.NewGraph(c.hosts.Graph, graph.bearer, m365.NewBucket(t.RequestsPerMinute), transport, metrics)
 	return c, err
 }
 
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-// bearer gives the tokens of one audience to a client.
-func bearer(tokens msauth.TokenSource, audience string) m365.Bearer {
-	return func(ctx context.Context, refused string) (string, error) {
-		if refused == "" {
-			t, err := tokens.Token(ctx, audience)
-			return t.Value, err
-		}
-		t, err := tokens.Renew(ctx, audience, refused)
-		return t.Value, err
-	}
-}
 
 // readRoots reads the authorities to trust; nil are the system's.
 func readRoots(path string) (*x509.CertPool, error) {
@@ -105,7 +105,7 @@ func (c *connection) source(t Tenant) (*source.Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &source.Tenant{ID: c.id, Feed: c.feed, ContentTypes: types, Fetches: t.Fetches}
+	out := &source.Tenant{ID: c.id, Feed: c.feed, ContentTypes: types, Fetches: t.Fetches, Allowed: c.allowed}
 	if t.has(componentDirectory) {
 		out.Graph = c.graph
 	}

@@ -3,12 +3,16 @@ package msauth
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/sha256"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"software.sslmate.com/src/go-pkcs12"
 )
 
 const maxCredentialFile = 1 << 20
@@ -61,11 +65,15 @@ func (s *Source) certificate() (confidential.Credential, string, error) {
 	if err != nil {
 		return confidential.Credential{}, "", err
 	}
-	const want = "want a PEM file with the certificate and its unencrypted PKCS #8 or PKCS #1 key " +
-		"(from a PFX: openssl pkcs12 -in app.pfx -nodes -out app.pem)"
-	certs, key, err := confidential.CertFromPEM(raw, "")
-	if err != nil {
-		return confidential.Credential{}, "", &AuthError{Remedy: fmt.Sprintf("certificate file %s: %s", s.cfg.CertificateFile, want)}
+	const want = "want a PEM file with the certificate and its unencrypted PKCS #8 or PKCS #1 key, or a PFX file"
+	var certs []*x509.Certificate
+	var key crypto.PrivateKey
+	if bytes.Contains(raw, []byte("-----BEGIN ")) {
+		if certs, key, err = confidential.CertFromPEM(raw, ""); err != nil {
+			return confidential.Credential{}, "", &AuthError{Remedy: fmt.Sprintf("certificate file %s: %s", s.cfg.CertificateFile, want)}
+		}
+	} else if certs, key, err = s.pfx(raw); err != nil {
+		return confidential.Credential{}, "", err
 	}
 	c, err := confidential.NewCredFromCert(certs, key)
 	if err != nil {
@@ -75,6 +83,25 @@ func (s *Source) certificate() (confidential.Credential, string, error) {
 		return c, "", &AuthError{Remedy: fmt.Sprintf("certificate file %s expired on %s: make a new one", s.cfg.CertificateFile, expired.Format("2006-01-02"))}
 	}
 	return c, fingerprint(raw), nil
+}
+
+// pfx reads a PKCS #12 file: the key, its certificate, and the chain behind it, all of which go into x5c.
+func (s *Source) pfx(raw []byte) ([]*x509.Certificate, crypto.PrivateKey, error) {
+	password := ""
+	if s.cfg.ReadCertificatePassword != nil {
+		var err error
+		if password, err = s.cfg.ReadCertificatePassword(); err != nil {
+			return nil, nil, &AuthError{Remedy: "the password of the PFX file must exist and be readable by this process", cause: err}
+		}
+	}
+	key, leaf, chain, err := pkcs12.DecodeChain(raw, password)
+	switch {
+	case errors.Is(err, pkcs12.ErrIncorrectPassword):
+		return nil, nil, &AuthError{Remedy: fmt.Sprintf("certificate file %s: its password is wrong", s.cfg.CertificateFile)}
+	case err != nil:
+		return nil, nil, &AuthError{Remedy: fmt.Sprintf("certificate file %s is neither PEM nor a PFX with one key and its certificate", s.cfg.CertificateFile)}
+	}
+	return append([]*x509.Certificate{leaf}, chain...), key, nil
 }
 
 func readFile(path string) ([]byte, error) {

@@ -24,6 +24,7 @@ type Token struct {
 	Value   string
 	Expires time.Time
 	Roles   []string // application permissions that the token carries
+	Read    bool     // whether its claims could be read; an opaque token is not judged by its roles
 }
 
 // String hides the token.
@@ -55,8 +56,13 @@ type Config struct {
 	Secret             string                 // client secret itself
 	SecretFile         string                 // file that holds it
 	ReadSecret         func() (string, error) // gives it anew for each sign-in
-	CertificateFile    string                 // PEM file with certificate chain and private key
+	CertificateFile    string                 // PEM or PFX (PKCS #12) file with certificate chain and private key
 	FederatedTokenFile string                 // file with the token of another issuer (workload identity federation)
+	// ManagedIdentity signs in as the identity of this machine (IMDS) or app service; ClientID names a user-assigned one, "" is the system's.
+	ManagedIdentity bool
+
+	// ReadCertificatePassword gives the password of a PFX file; nil = it has none.
+	ReadCertificatePassword func() (string, error)
 
 	// HTTP makes the calls; nil = a client of its own with bounded time.
 	HTTP *http.Client
@@ -71,6 +77,20 @@ type AuthError struct {
 	Status int    // HTTP status, 0 = none
 	Remedy string // what an operator can do about it
 	cause  error
+}
+
+// Codes of refusals that are ours.
+const (
+	CodeClaims      = "wrong_token"  // it is of another tenant or for another audience
+	CodeMissingRole = "missing_role" // the app lacks an application permission, or its consent
+)
+
+// MissingRole is the refusal to use a token that lacks roles.
+func MissingRole(missing []string, consent string) error {
+	return &AuthError{
+		Code:   CodeMissingRole,
+		Remedy: "add the application permission " + strings.Join(missing, ", ") + " to the app registration and grant admin consent: " + consent,
+	}
 }
 
 // Error names code and remedy, never what was sent or received.
@@ -127,17 +147,18 @@ func New(cfg Config) (*Source, error) {
 	if cfg.ReadSecret != nil {
 		set++
 	}
+	if cfg.ManagedIdentity {
+		set++
+	}
 	switch {
 	case set != 1:
-		return nil, errors.New("set exactly one of secret, secret file, certificate file and federated token file")
-	case cfg.Tenant == "" || cfg.ClientID == "":
+		return nil, errors.New("set exactly one of secret, secret file, certificate file, federated token file and managed identity")
+	case cfg.Tenant == "" || cfg.ClientID == "" && !cfg.ManagedIdentity:
 		return nil, errors.New("tenant and client id must be set")
 	case !strings.HasPrefix(cfg.Authority, "https://"):
 		return nil, fmt.Errorf("authority %q: want https and a host, for example https://login.microsoftonline.com", cfg.Authority)
 	}
-	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{Timeout: 30 * time.Second}
-	}
+	cfg.HTTP = bounded(cfg.HTTP, cfg.ManagedIdentity)
 	s := &Source{cfg: cfg, now: cfg.Now, tokens: make(map[string]*entry)}
 	if s.now == nil {
 		s.now = time.Now
@@ -200,6 +221,9 @@ func (s *Source) renew(ctx context.Context, e *entry, audience string) {
 // signIn asks MSAL. A fresh client is made when the credential's file changed, and when a token is to be replaced, because MSAL
 // would give the cached one again.
 func (s *Source) signIn(ctx context.Context, audience string, fresh bool) (Token, error) {
+	if s.cfg.ManagedIdentity {
+		return s.managed(ctx, audience)
+	}
 	client, err := s.msal(fresh)
 	if err != nil {
 		return Token{}, err
@@ -209,8 +233,7 @@ func (s *Source) signIn(ctx context.Context, audience string, fresh bool) (Token
 		return Token{}, refusal(ctx, err)
 	}
 	t := Token{Value: r.AccessToken, Expires: r.ExpiresOn}
-	t.Roles, err = s.check(r.AccessToken, audience)
-	return t, err
+	return s.check(t, audience)
 }
 
 func (s *Source) msal(fresh bool) (*confidential.Client, error) {
@@ -240,10 +263,10 @@ func (s *Source) msal(fresh bool) (*confidential.Client, error) {
 
 // check reads the claims of a token: for whom it is and what it allows. The signature is the audience's business. A token that is no JWT
 // is taken as it is.
-func (s *Source) check(token, audience string) ([]string, error) {
-	parts := strings.Split(token, ".")
+func (s *Source) check(t Token, audience string) (Token, error) {
+	parts := strings.Split(t.Value, ".")
 	if len(parts) != 3 {
-		return nil, nil
+		return t, nil
 	}
 	payload, decodeErr := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	var claims struct {
@@ -252,20 +275,21 @@ func (s *Source) check(token, audience string) ([]string, error) {
 		Roles []string `json:"roles"`
 	}
 	if decodeErr != nil || json.Unmarshal(payload, &claims) != nil {
-		return nil, nil //nolint:nilerr // an opaque token is legal; the audience decides
+		return t, nil //nolint:nilerr // an opaque token is legal; the audience decides
 	}
 	if aud, ok := claims.Aud.(string); ok && aud != "" && strings.HasPrefix(aud, "https://") && strings.TrimRight(aud, "/") != audience {
-		return nil, &AuthError{Remedy: "the token is for another audience than " + audience + ": check the cloud of the tenant"}
+		return t, &AuthError{Code: CodeClaims, Remedy: "the token is for another audience than " + audience + ": check the cloud of the tenant"}
 	}
 	if claims.Tid != "" && !strings.EqualFold(claims.Tid, s.cfg.Tenant) {
-		return nil, &AuthError{Remedy: "the token is of another tenant: check tenant id and app registration"}
+		return t, &AuthError{Code: CodeClaims, Remedy: "the token is of another tenant: check tenant id and app registration"}
 	}
-	return claims.Roles, nil
+	t.Roles, t.Read = claims.Roles, claims.Aud != nil
+	return t, nil
 }
 
-// MissingRoles lists which of the wanted roles a token does not carry. A token without any readable role is not judged.
+// MissingRoles lists which of the wanted roles a token does not carry. A token whose claims cannot be read is not judged.
 func MissingRoles(t Token, wanted ...string) []string {
-	if len(t.Roles) == 0 {
+	if !t.Read {
 		return nil
 	}
 	var missing []string

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net/http"
@@ -264,8 +265,93 @@ func FuzzClaims(f *testing.F) {
 	f.Add("e30.eyJhdWQiOjF9.x")
 	s := &Source{cfg: Config{Tenant: tenant}}
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := s.check(token, api); err != nil && len(err.Error()) > 300 {
+		if _, err := s.check(Token{Value: token}, api); err != nil && len(err.Error()) > 300 {
 			t.Fatal("long error")
 		}
 	})
 }
+
+// TestManagedIdentityOfAnAppService: the platform names the endpoint and the header's value in the environment.
+func TestManagedIdentityOfAnAppService(t *testing.T) {
+	var asked atomic.Value
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Header.Get("X-IDENTITY-HEADER") + " " + r.URL.Query().Get("resource") + " " + r.URL.Query().Get("client_id"))
+		_, _ = fmt.Fprintf(w, `{"access_token":"opaque","expires_on":"%d","resource":%q,"token_type":"Bearer"}`, time.Now().Add(time.Hour).Unix(), api)
+	}))
+	t.Cleanup(s.Close)
+	t.Setenv("IDENTITY_ENDPOINT", s.URL+"/msi/token")
+	t.Setenv("IDENTITY_HEADER", "known-to-the-platform")
+	src, err := New(Config{Tenant: tenant, ClientID: clientID, Authority: "https://login.example.org", ManagedIdentity: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := src.Token(t.Context(), api)
+	if err != nil || tok.Value != "opaque" || tok.Read || MissingRoles(tok, "ActivityFeed.Read") != nil {
+		t.Errorf("%v, %v", tok, err)
+	}
+	if want := "known-to-the-platform " + api + " " + clientID; asked.Load() != want {
+		t.Errorf("asked %q, want %q", asked.Load(), want)
+	}
+}
+
+// TestHostileTokenAnswers: whatever the sign-in service says, it is a bounded error without what was sent.
+func TestHostileTokenAnswers(t *testing.T) {
+	t.Parallel()
+	endless := strings.Repeat(`{"error":`, 1<<18)
+	for name, answer := range map[string]string{
+		"endless": endless, "no json": "<html>", "empty": "", "null": "null", "array": "[]", "no token": `{"token_type":"Bearer","expires_in":3600}`,
+		"number": `{"access_token":5,"expires_in":3600}`, "negative life": `{"token_type":"Bearer","expires_in":-1,"access_token":"x"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSTS(t)
+			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "openid-configuration") {
+					s.serve(w, r)
+					return
+				}
+				_, _ = w.Write([]byte(answer))
+			})
+			src := s.source(t, func(c *Config) { c.Secret = "swordfish" })
+			_, err := src.Token(t.Context(), api)
+			if name == "negative life" {
+				return // MSAL takes it for expired, and so does the next call
+			}
+			if err == nil || len(err.Error()) > 1000 || strings.Contains(err.Error(), "swordfish") {
+				t.Errorf("error %.200v", err)
+			}
+		})
+	}
+}
+
+// FuzzTokenAnswer gives MSAL, and the reading of claims behind it, the answers of a hostile sign-in service.
+func FuzzTokenAnswer(f *testing.F) {
+	f.Add(200, []byte(`{"token_type":"Bearer","expires_in":3600,"access_token":"e30.eyJhdWQiOiJodHRwczovL21hbmFnZS5vZmZpY2UuY29tIn0.x"}`))
+	f.Add(401, []byte(`{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret"}`))
+	f.Add(503, []byte(`<html>`))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		answer := func(r *http.Request) *http.Response {
+			if strings.HasSuffix(r.URL.Path, "openid-configuration") {
+				status, body := 200, []byte(`{"issuer":"https://login.example.org/x/v2.0","authorization_endpoint":"https://login.example.org/a","token_endpoint":"https://login.example.org/t"}`)
+				return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}
+			}
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}
+		}
+		src, err := New(Config{
+			Tenant: tenant, ClientID: clientID, Authority: "https://login.example.org", Secret: "swordfish", SkipInstanceDiscovery: true,
+			HTTP: &http.Client{Transport: roundTrip(answer)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok, err := src.Token(t.Context(), api)
+		if err != nil && (strings.Contains(err.Error(), "swordfish") || len(err.Error()) > 4000) {
+			t.Fatalf("error of %d bytes shows too much", len(err.Error()))
+		}
+		_ = MissingRoles(tok, "ActivityFeed.Read")
+	})
+}
+
+type roundTrip func(*http.Request) *http.Response
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }

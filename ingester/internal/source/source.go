@@ -8,6 +8,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,7 +35,9 @@ type Tenant struct {
 	ContentTypes []audit.ContentType
 	Graph        *m365.Graph // nil = the directory is not read
 	Fetches      int         // blobs fetched at a time; 0 = 16
-	Paused       bool        // nothing of it is read; its subscriptions stay on
+	// Allowed says, before anything is asked of the service, why a content type cannot be read; nil = no such check.
+	Allowed func(context.Context, audit.ContentType) error
+	Paused  bool // nothing of it is read; its subscriptions stay on
 }
 
 // Config is what the streams of all numbers share.

@@ -63,6 +63,10 @@ func (t *tenant) startMissing(ctx context.Context) (pending time.Duration, err e
 	}
 	var errs []error
 	for _, st := range t.streams {
+		if err := st.allowed(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		if on[string(st.ct)] {
 			st.enable()
 			continue
@@ -74,6 +78,27 @@ func (t *tenant) startMissing(ctx context.Context) (pending time.Duration, err e
 		errs = append(errs, err)
 	}
 	return pending, errors.Join(errs...)
+}
+
+// allowed asks whether the app may read the stream, if it is not running yet.
+func (st *stream) allowed(ctx context.Context) error {
+	if st.t.Allowed == nil || st.running() {
+		return nil
+	}
+	err := st.t.Allowed(ctx, st.ct)
+	if err != nil && ctx.Err() == nil {
+		st.o.mu.Lock()
+		defer st.o.mu.Unlock()
+		st.status.failed(err, st.now())
+		st.o.signal()
+	}
+	return err
+}
+
+func (st *stream) running() bool {
+	st.o.mu.Lock()
+	defer st.o.mu.Unlock()
+	return st.plan != nil
 }
 
 // start requests the subscription. The request is on record before it is made, so that no crash can make two of them in 15 minutes.

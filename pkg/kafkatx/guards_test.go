@@ -84,6 +84,27 @@ func TestForgottenOffsetsStopTheStage(t *testing.T) {
 	checkOnce(t, k.ListenAddrs(), "out", 20)
 }
 
+// TestFirstStartOvertaken: a process that was frozen between its look at the offsets and its look at the status finds a status without offsets, if another one
+// has started the number in the meantime. That is no lost memory.
+func TestFirstStartOvertaken(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(1, "in", "out", "status"))
+	cfg := testStage("overtaken", []string{"in"}, "", "out")
+	fill(t, k.ListenAddrs(), "in", 1, 0, 10)
+	runOnce(t, k.ListenAddrs(), cfg, 10)
+	s, err := NewStage(newClient(t, k.ListenAddrs()), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.checkTopics(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	frozen := &incarnation{owner: &owner{s: s}, committed: committed{{"in", 0}: -1}}
+	if err := frozen.admit(testContext(t), testContext(t)); !errors.Is(err, ErrStaleMember) {
+		t.Errorf("admit: %v", err)
+	}
+}
+
 func TestChangedPartitionCountStopsTheStage(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t, 1, kfake.SeedTopics(2, "in", "out"), kfake.SeedTopics(1, "status"))

@@ -32,6 +32,9 @@ const (
 	attrTransactional = 0x10
 	attrControl       = 0x20
 
+	recordWeight = 128 // bytes of memory of a Record
+	headerWeight = 40  // of a Header
+
 	minRecordSize = 7 // length, attributes, time delta, offset delta, key length, value length, header count: one byte each
 )
 
@@ -206,8 +209,9 @@ func nextBatch(set []byte) (b batch, rest []byte, err error) {
 	return b, set[n:], nil
 }
 
-// records decompresses and decodes a batch and appends its records to out, leaving out what lies before from.
-func (c *codecs) records(out []Record, b *batch, topic string, partition int32, from int64) ([]Record, error) {
+// records decompresses and decodes a batch and appends its records to out, leaving out what lies before from. The memory that this takes is subtracted from
+// spare; where that is not enough, the error is errHeavy.
+func (c *codecs) records(out []Record, b *batch, topic string, partition int32, from int64, spare *int) ([]Record, error) {
 	body, err := c.inflate(codec(b.attrs&attrCodec), b.body)
 	if err != nil {
 		return nil, fmt.Errorf("record batch at offset %d: decompress: %w", b.base, err)
@@ -215,7 +219,10 @@ func (c *codecs) records(out []Record, b *batch, topic string, partition int32, 
 	if int64(b.count)*minRecordSize > int64(len(body)) {
 		return nil, fmt.Errorf("record batch at offset %d: %d records do not fit %d bytes", b.base, b.count, len(body))
 	}
-	d := recordDecoder{topic: topic, partition: partition, batch: b}
+	d := recordDecoder{topic: topic, partition: partition, batch: b, spare: spare}
+	if *spare -= len(body) + int(b.count)*recordWeight; *spare < 0 {
+		return nil, fmt.Errorf("record batch at offset %d: %w", b.base, errHeavy)
+	}
 	out = slices.Grow(out, int(b.count))
 	for i := range b.count {
 		n, w := binary.Varint(body)
@@ -223,6 +230,9 @@ func (c *codecs) records(out []Record, b *batch, topic string, partition int32, 
 			return nil, fmt.Errorf("record batch at offset %d: record %d is cut off", b.base, i)
 		}
 		r, ok := d.decode(body[w : w+int(n)])
+		if *spare < 0 {
+			return nil, fmt.Errorf("record batch at offset %d: %w", b.base, errHeavy)
+		}
 		if !ok {
 			return nil, fmt.Errorf("record batch at offset %d: record %d is malformed", b.base, i)
 		}
@@ -239,7 +249,8 @@ func (c *codecs) records(out []Record, b *batch, topic string, partition int32, 
 
 // markerIsAbort reads the type of a control record: abort or commit.
 func (c *codecs) markerIsAbort(b *batch) (bool, error) {
-	recs, err := c.records(nil, b, "", 0, b.base)
+	spare := maxDecoded
+	recs, err := c.records(nil, b, "", 0, b.base, &spare)
 	if err != nil {
 		return false, err
 	}
@@ -260,6 +271,7 @@ type recordDecoder struct {
 	batch     *batch
 	slab      []Header
 	prev      []Header
+	spare     *int // bytes of memory that may still be taken; below 0 = too much was
 }
 
 const headerSlab = 256
@@ -292,6 +304,9 @@ func (d *recordDecoder) headers(p *cursor, n int) []Header {
 		return nil
 	}
 	if cap(d.slab)-len(d.slab) < n {
+		if *d.spare -= max(n, headerSlab) * headerWeight; *d.spare < 0 {
+			return nil
+		}
 		d.slab = make([]Header, 0, max(n, headerSlab))
 	}
 	start := len(d.slab)
@@ -302,6 +317,7 @@ func (d *recordDecoder) headers(p *cursor, n int) []Header {
 			h.Key = d.prev[i].Key
 		} else {
 			h.Key = string(k)
+			*d.spare -= len(k)
 		}
 		d.slab = append(d.slab, h)
 	}

@@ -6,13 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/internal/testkit"
 )
 
 var allCodecs = []codec{codecNone, codecGzip, codecSnappy, codecLz4, codecZstd}
@@ -24,6 +30,12 @@ func testCodecs(t testing.TB) *codecs {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// decodeBatch returns the records of a batch from an offset on.
+func decodeBatch(c *codecs, b *batch, from int64) ([]Record, error) {
+	spare := maxDecoded
+	return c.records(nil, b, "", 0, from, &spare)
 }
 
 func testRecords(n int) []Record {
@@ -57,14 +69,14 @@ func TestBatchRoundTrip(t *testing.T) {
 		if string(rest) != "after" || b.producer != 7 || !b.transactional() || b.control() || b.last() != 299 {
 			t.Errorf("codec %d: header %+v, rest %q", kind, b, rest)
 		}
-		got, err := c.records(nil, &b, "", 0, 0)
+		got, err := decodeBatch(c, &b, 0)
 		if err != nil {
 			t.Fatalf("codec %d: %v", kind, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("codec %d:\n%s", kind, diff)
 		}
-		if got, err = c.records(nil, &b, "", 0, 299); err != nil || len(got) != 1 {
+		if got, err = decodeBatch(c, &b, 299); err != nil || len(got) != 1 {
 			t.Errorf("codec %d: from the last offset: %d records, %v", kind, len(got), err)
 		}
 	}
@@ -142,7 +154,7 @@ func TestHostileBatches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.records(nil, &b, "", 0, 0); !errors.Is(err, errInflated) {
+		if _, err := decodeBatch(c, &b, 0); !errors.Is(err, errInflated) {
 			t.Errorf("bomb, codec %d: %v", kind, err)
 		}
 	}
@@ -177,7 +189,7 @@ func TestHostileBatches(t *testing.T) {
 	} {
 		b, _, err := nextBatch(tc.set)
 		if tc.body && err == nil {
-			_, err = c.records(nil, &b, "", 0, 0)
+			_, err = decodeBatch(c, &b, 0)
 		} else if tc.body {
 			t.Errorf("%s: header: %v", tc.name, err)
 		}
@@ -193,6 +205,161 @@ func TestHostileBatches(t *testing.T) {
 	}
 }
 
+// TestHostileBatchesAreBounded gives the decoders batches that ask for far more memory than they are long, and measures all that is allocated on the way.
+func TestHostileBatchesAreBounded(t *testing.T) {
+	c := testCodecs(t)
+	if w := int(reflect.TypeFor[Record]().Size()); w != recordWeight {
+		t.Errorf("a Record takes %d bytes, recordWeight says %d", w, recordWeight)
+	}
+	if w := int(reflect.TypeFor[Header]().Size()); w != headerWeight {
+		t.Errorf("a Header takes %d bytes, headerWeight says %d", w, headerWeight)
+	}
+	empty := appendRecord(nil, &Record{}, 0, 0)
+	empties := bytes.Repeat(empty, maxInflated/len(empty))
+	headers := appendRecord(nil, &Record{Headers: make([]Header, maxInflated/2-100)}, 0, 0)
+	whole := appendRecord(nil, &Record{Value: make([]byte, maxInflated-100)}, 0, 0)
+	kinds := allCodecs
+	if testkit.Race {
+		kinds = []codec{codecZstd} // the others take long then
+	}
+	for _, kind := range kinds {
+		for _, tc := range []struct {
+			name  string
+			count int
+			body  []byte
+			times int // how often the batch comes, one behind the other
+			want  error
+			limit uint64 // in multiples of maxInflated; what is thrown away on the way counts
+		}{
+			{"nothing but zeros", 1, make([]byte, maxInflated+1), 1, errInflated, 4},
+			{"empty records", maxInflated / len(empty), empties, 1, errHeavy, 4},
+			{"empty headers", 1, headers, 1, errHeavy, 4},
+			{"one large record again and again", 1, whole, 8, nil, 6},
+		} {
+			if kind == codecNone && len(tc.body) > maxInflated {
+				continue // not compressed: it is as large as it is
+			}
+			body, err := c.deflate(kind, nil, tc.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var set []byte
+			for i := range tc.times {
+				b := batchOf(kind, tc.count, body)
+				binary.BigEndian.PutUint64(b, uint64(i))
+				set = append(set, b...)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			recs, next, err := (&Client{codecs: c}).visible("t", &fetchedPartition{Records: sizedBytes{set}}, 0)
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, tc.want) {
+				t.Errorf("%s, codec %d: %v, want %v", tc.name, kind, err, tc.want)
+			}
+			if tc.want == nil && (len(recs) == 0 || next != int64(len(recs))) {
+				t.Errorf("%s, codec %d: %d records, next %d", tc.name, kind, len(recs), next)
+			}
+			used := after.TotalAlloc - before.TotalAlloc
+			t.Logf("%s, codec %d: %d bytes in, %d MiB allocated", tc.name, kind, len(set), used>>20)
+			if used > tc.limit*maxInflated {
+				t.Errorf("%s, codec %d: %d MiB allocated, more than %d times %d MiB", tc.name, kind, used>>20, tc.limit, maxInflated>>20)
+			}
+		}
+	}
+}
+
+// TestHostileLengthsAreBounded gives the decoder of fetch responses lengths with nothing behind them.
+func TestHostileLengthsAreBounded(t *testing.T) {
+	whole := fetchFrame(t, testFetchResponse(t, codecNone))
+	for at := range whole {
+		hostile := bytes.Clone(whole)
+		copy(hostile[at:], []byte{0x0f, 0xff, 0xff, 0xff})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_ = new(fetchResponse).decode(hostile)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 2*trustedSize {
+			t.Fatalf("length at %d: %d MiB allocated for %d bytes", at, used>>20, len(hostile))
+		}
+	}
+}
+
+// testFetchResponse is a response with two topics, an aborted transaction and some batches.
+func testFetchResponse(t testing.TB, kind codec) *fetchResponse {
+	t.Helper()
+	b, _, err := testCodecs(t).appendBatch(nil, kind, testRecords(5), time.UnixMilli(0), producerState{id: 1, transactional: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker := batchOf(codec(attrControl|attrTransactional), 1, appendRecord(nil, &Record{Key: []byte{0, 0, 0, 0}}, 0, 0))
+	binary.BigEndian.PutUint64(marker, 5)
+	return &fetchResponse{ThrottleMs: 1, SessionID: 2, Topics: []fetchedTopic{
+		{Name: "a", Partitions: []fetchedPartition{
+			{HighWatermark: 6, LastStableOffset: 6, Aborted: []abortedTxn{{1, 0}}, PreferredReplica: -1, Records: sizedBytes{append(b, marker...)}},
+			{Index: 1, ErrorCode: 1, HighWatermark: -1, LastStableOffset: -1, PreferredReplica: -1},
+		}},
+		{Name: "b", Partitions: []fetchedPartition{{HighWatermark: 5, LastStableOffset: 5, Aborted: []abortedTxn{{2, 7}}, Records: sizedBytes{b}}}},
+	}}
+}
+
+// fetchFrame encodes a response as kafka-go does, without size and correlation id.
+func fetchFrame(t testing.TB, res *fetchResponse) []byte {
+	t.Helper()
+	registerMessages()
+	var w bytes.Buffer
+	if err := protocol.WriteResponse(&w, 11, 0, res); err != nil {
+		t.Fatal(err)
+	}
+	return w.Bytes()[8:]
+}
+
+// decode reads a response the way that the transport does.
+func (f *fetchResponse) decode(frame []byte) error {
+	registerMessages()
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(frame)+4))
+	_, msg, err := protocol.ReadResponse(io.MultiReader(bytes.NewReader(append(head, 0, 0, 0, 0)), bytes.NewReader(frame)), protocol.Fetch, 11)
+	if err == nil {
+		*f = *msg.(*fetchResponse)
+	}
+	return err
+}
+
+func TestFetchResponseRoundTrip(t *testing.T) {
+	t.Parallel()
+	want := testFetchResponse(t, codecZstd)
+	frame := fetchFrame(t, want)
+	var got fetchResponse
+	if err := got.decode(frame); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, &got, cmp.AllowUnexported(sizedBytes{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for n := range frame {
+		if err := new(fetchResponse).decode(frame[:n]); err == nil {
+			t.Fatalf("the first %d of %d bytes are taken for a response", n, len(frame))
+		}
+	}
+}
+
+func FuzzFetchResponse(f *testing.F) {
+	for _, kind := range allCodecs {
+		f.Add(fetchFrame(f, testFetchResponse(f, kind)))
+	}
+	client := &Client{codecs: testCodecs(f)}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		var res fetchResponse
+		if res.decode(frame) != nil {
+			return
+		}
+		for i := range res.Topics {
+			for j := range res.Topics[i].Partitions {
+				checkVisible(t, client, &res.Topics[i].Partitions[j])
+			}
+		}
+	})
+}
+
 func FuzzRecordSet(f *testing.F) {
 	c := testCodecs(f)
 	for _, kind := range allCodecs {
@@ -205,17 +372,22 @@ func FuzzRecordSet(f *testing.F) {
 	f.Add(batchOf(codec(attrControl), 1, appendRecord(nil, &Record{Key: []byte{0, 0, 0, 1}}, 0, 0)))
 	client := &Client{codecs: c}
 	f.Fuzz(func(t *testing.T, set []byte) {
-		fixSums(set)
-		recs, next, err := client.visible("t", &fetchedPartition{Records: sizedBytes{set}, Aborted: []abortedTxn{{1, 0}}}, 0)
-		if err == nil && next < 0 {
-			t.Errorf("next offset %d", next)
-		}
-		for i := range recs {
-			if recs[i].Offset < 0 || recs[i].Offset >= next {
-				t.Errorf("record at %d, next %d", recs[i].Offset, next)
-			}
-		}
+		checkVisible(t, client, &fetchedPartition{Records: sizedBytes{set}, Aborted: []abortedTxn{{1, 0}}})
 	})
+}
+
+// checkVisible decodes hostile records, and fails the test if what comes out cannot be.
+func checkVisible(t *testing.T, c *Client, p *fetchedPartition) {
+	fixSums(p.Records.b)
+	recs, next, err := c.visible("t", p, 0)
+	if err == nil && next < 0 {
+		t.Errorf("next offset %d", next)
+	}
+	for i := range recs {
+		if recs[i].Offset < 0 || recs[i].Offset >= next {
+			t.Errorf("record at %d, next %d", recs[i].Offset, next)
+		}
+	}
 }
 
 // fixSums corrects checksums, so that fuzzing gets past them.
@@ -243,54 +415,77 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-func TestEncodingAllocates(t *testing.T) {
+// TestCodingAllocates holds the bound of one allocation a record, amortised, from far below.
+func TestCodingAllocates(t *testing.T) {
 	c := testCodecs(t)
-	recs := testRecords(500)
-	for i := range recs {
-		recs[i].Value = []byte(`{"Operation":"FileAccessed","n":12345}`)
-	}
+	recs := benchRecords(500)
 	now := time.Now()
-	var dst []byte
-	for _, kind := range []codec{codecNone, codecZstd, codecSnappy} {
+	for _, kind := range allCodecs {
+		var dst []byte
 		allocs := testing.AllocsPerRun(20, func() {
 			var err error
 			if dst, _, err = c.appendBatch(dst[:0], kind, recs, now, producerState{}); err != nil {
 				t.Fatal(err)
 			}
 		})
-		if allocs > 25 { // 2 or so; more where the race detector makes pools forget
-			t.Errorf("codec %d: %v allocations for 500 records", kind, allocs)
+		if allocs > 50 { // 2 or so; more where the race detector makes pools forget
+			t.Errorf("encoding, codec %d: %v allocations for 500 records", kind, allocs)
 		}
-	}
-	b, _, err := nextBatch(dst)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if allocs := testing.AllocsPerRun(20, func() { _, err = c.records(nil, &b, "", 0, 0) }); allocs > 25 || err != nil {
-		t.Errorf("decoding: %v allocations for 500 records, %v", allocs, err)
+		b, _, err := nextBatch(dst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if allocs := testing.AllocsPerRun(20, func() { _, err = decodeBatch(c, &b, 0) }); allocs > 50 || err != nil {
+			t.Errorf("decoding, codec %d: %v allocations for 500 records, %v", kind, allocs, err)
+		}
 	}
 }
 
-func BenchmarkBatch(b *testing.B) {
-	c := testCodecs(b)
+// benchRecords are records of about 1.5 kB with headers.
+func benchRecords(n int) []Record {
 	r := rand.New(rand.NewPCG(1, 2))
-	recs := make([]Record, 500)
-	size := 0
+	recs := make([]Record, n)
 	for i := range recs {
 		v := []byte(`{"CreationTime":"2026-01-01T00:00:00","Operation":"FileAccessed","Workload":"SharePoint"`)
 		for j := 0; len(v) < 1450; j++ {
 			v = fmt.Appendf(v, `,"Property%d":"%x"`, j, r.Uint64())
 		}
 		recs[i] = Record{Key: []byte("tenant:user"), Value: append(v, '}'), Headers: testRecords(3)[1].Headers}
+	}
+	return recs
+}
+
+// BenchmarkBatch encodes and decodes a batch of 500 records.
+func BenchmarkBatch(b *testing.B) {
+	c := testCodecs(b)
+	recs := benchRecords(500)
+	size := 0
+	for i := range recs {
 		size += len(recs[i].Value)
 	}
-	for _, kind := range allCodecs {
-		b.Run(fmt.Sprintf("codec %d", kind), func(b *testing.B) {
+	for i, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		set, _, err := c.appendBatch(nil, allCodecs[i], recs, time.Now(), producerState{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("work=encode/codec="+name, func(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
-			var dst []byte
 			for b.Loop() {
-				dst, _, _ = c.appendBatch(dst[:0], kind, recs, time.Now(), producerState{})
+				set, _, _ = c.appendBatch(set[:0], allCodecs[i], recs, time.Now(), producerState{})
+			}
+		})
+		b.Run("work=decode/codec="+name, func(b *testing.B) {
+			h, _, err := nextBatch(set)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := decodeBatch(c, &h, 0); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -30,7 +30,14 @@ const (
 // foreign producer's batch beyond this bound is refused instead of being allowed to take the process's memory.
 const maxInflated = 64 << 20
 
-var errInflated = fmt.Errorf("record batch decompresses to more than %d bytes", maxInflated)
+// maxDecoded bounds the memory that the records of one fetch of a partition may take. A fetch with more is taken in parts; a single batch beyond
+// it, such as one that is made of millions of empty records, is refused.
+const maxDecoded = 2 * maxInflated
+
+var (
+	errInflated = fmt.Errorf("record batch decompresses to more than %d bytes", maxInflated)
+	errHeavy    = fmt.Errorf("record batch takes more than %d bytes of memory", maxDecoded)
+)
 
 func parseCodec(name string) (codec, error) {
 	switch name {

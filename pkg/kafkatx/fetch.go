@@ -65,6 +65,7 @@ func (c *Client) visible(topic string, p *fetchedPartition, from int64) (recs []
 	waiting := slices.Clone(p.Aborted)
 	slices.SortFunc(waiting, func(a, b abortedTxn) int { return cmp.Compare(a.FirstOffset, b.FirstOffset) })
 	aborted := map[int64]struct{}{}
+	spare := maxDecoded
 	next = from
 	for set := p.Records.b; len(set) > 0; {
 		b, rest, err := nextBatch(set)
@@ -97,9 +98,14 @@ func (c *Client) visible(topic string, p *fetchedPartition, from int64) (recs []
 			if recs == nil {
 				recs = make([]Record, 0, expected(p.Records.b))
 			}
-			if recs, err = c.codecs.records(recs, &b, topic, p.Index, from); err != nil {
+			more, err := c.codecs.records(recs, &b, topic, p.Index, from, &spare)
+			if errors.Is(err, errHeavy) && next > from {
+				return recs, next, nil // the rest in another fetch
+			}
+			if err != nil {
 				return nil, from, fmt.Errorf("topic %s, partition %d: %w", topic, p.Index, err)
 			}
+			recs = more
 		}
 		next = max(next, b.last()+1)
 	}

@@ -122,23 +122,35 @@ func (s *sizedBytes) WriteTo(w io.Writer) (int64, error) {
 // maxRecordSet bounds one partition's part of a fetch: what was asked for plus one batch of the largest size that we configure.
 const maxRecordSet = 256 << 20
 
+// trustedSize is how much memory is taken because a length says so. Beyond it memory grows with what really arrives.
+const trustedSize = 8 << 20
+
 // ReadFrom implements io.ReaderFrom.
 func (s *sizedBytes) ReadFrom(r io.Reader) (int64, error) {
+	s.b = nil
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return 0, err
 	}
-	n := int32(binary.BigEndian.Uint32(size[:]))
+	n := int(int32(binary.BigEndian.Uint32(size[:])))
 	if n <= 0 {
-		s.b = nil
 		return 4, nil
 	}
 	if n > maxRecordSet {
 		return 4, fmt.Errorf("record set of %d bytes", n)
 	}
-	s.b = make([]byte, n)
-	m, err := io.ReadFull(r, s.b)
-	return int64(m) + 4, err
+	b := make([]byte, min(n, trustedSize))
+	for have := 0; ; b = append(make([]byte, 0, min(n, 2*len(b))), b...) {
+		b = b[:cap(b)]
+		m, err := io.ReadFull(r, b[have:])
+		if have += m; err != nil {
+			return int64(have) + 4, err
+		}
+		if have == n {
+			s.b = b
+			return int64(have) + 4, nil
+		}
+	}
 }
 
 // --- fetch
@@ -206,6 +218,84 @@ type abortedTxn struct {
 }
 
 func (*fetchResponse) ApiKey() protocol.ApiKey { return protocol.Fetch }
+
+// ReadFrom implements io.ReaderFrom, and so takes the place of kafka-go's decoder, which makes an array of any length that it reads, and sizes strings alike,
+// before it looks at what there is. Here an array grows as its elements arrive.
+func (f *fetchResponse) ReadFrom(r io.Reader) (int64, error) {
+	w := wireReader{r: r}
+	*f = fetchResponse{ThrottleMs: w.int32(), ErrorCode: w.int16(), SessionID: w.int32()}
+	for range w.count() {
+		t := fetchedTopic{Name: w.string()}
+		for range w.count() {
+			p := fetchedPartition{
+				Index: w.int32(), ErrorCode: w.int16(), HighWatermark: w.int64(), LastStableOffset: w.int64(), LogStartOffset: w.int64(),
+			}
+			for range w.count() {
+				p.Aborted = append(p.Aborted, abortedTxn{ProducerID: w.int64(), FirstOffset: w.int64()})
+				if w.err != nil {
+					break
+				}
+			}
+			p.PreferredReplica = w.int32()
+			w.readInto(&p.Records)
+			if w.err != nil {
+				return w.n, w.err
+			}
+			t.Partitions = append(t.Partitions, p)
+		}
+		if w.err != nil {
+			return w.n, w.err
+		}
+		f.Topics = append(f.Topics, t)
+	}
+	return w.n, w.err
+}
+
+// wireReader reads the protocol's primitive types and remembers the first error; after it everything is zero.
+type wireReader struct {
+	r   io.Reader
+	buf [8]byte
+	n   int64
+	err error
+}
+
+func (w *wireReader) fixed(size int) []byte {
+	b := w.buf[:size]
+	if w.err == nil {
+		var n int
+		n, w.err = io.ReadFull(w.r, b)
+		w.n += int64(n)
+	}
+	if w.err != nil {
+		clear(b)
+	}
+	return b
+}
+
+func (w *wireReader) int16() int16 { return int16(binary.BigEndian.Uint16(w.fixed(2))) }
+func (w *wireReader) int32() int32 { return int32(binary.BigEndian.Uint32(w.fixed(4))) }
+func (w *wireReader) int64() int64 { return int64(binary.BigEndian.Uint64(w.fixed(8))) }
+
+// count is the length of an array; a null array has none.
+func (w *wireReader) count() int { return max(0, int(w.int32())) }
+
+func (w *wireReader) string() string {
+	b := make([]byte, max(0, w.int16()))
+	if w.err == nil {
+		var n int
+		n, w.err = io.ReadFull(w.r, b)
+		w.n += int64(n)
+	}
+	return string(b)
+}
+
+func (w *wireReader) readInto(to io.ReaderFrom) {
+	if w.err == nil {
+		var n int64
+		n, w.err = to.ReadFrom(w.r)
+		w.n += n
+	}
+}
 
 // --- list offsets
 

@@ -111,15 +111,12 @@ func (o *owner) incarnation(taking, working context.Context) error {
 	o.loaded.Store(true)
 	o.s.c.metrics.handover.WithLabelValues(cfg.Name).Observe(time.Since(began).Seconds())
 	o.log.Info("number loaded", "elapsed", time.Since(began))
-	switch h := h.(type) {
-	case Processor:
-		if len(cfg.Inputs) > 0 {
-			return inc.process(taking, working, h)
+	if len(cfg.Inputs) == 0 {
+		if f, ok := h.(Feeder); ok {
+			return inc.feed(taking, working, f)
 		}
-	case Feeder:
-		if len(cfg.Inputs) == 0 {
-			return inc.feed(taking, working, h)
-		}
+	} else if p, ok := h.(Processor); ok {
+		return inc.process(taking, working, p)
 	}
 	return fmt.Errorf("handler of type %T: want a Processor for a stage with inputs, a Feeder for one without", h)
 }

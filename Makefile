@@ -34,8 +34,8 @@ fuzz: ## fuzz all targets for FUZZ_SECONDS in all (240)
 bench: ## all benchmarks, BENCH_ROUNDS interleaved rounds (7); BENCH=./pkg/… for some
 	@.ci/bench $(BENCH_ROUNDS) $(BENCH)
 
-bench-kafkatx: ## benchmarks of pkg/kafkatx on Apache Kafka from jars
-	@TAGS=integration .ci/bench $(BENCH_ROUNDS) ./pkg/kafkatx
+bench-kafkatx: ## benchmarks of pkg/kafkatx on Apache Kafka from jars, a column for each client
+	@TAGS=integration BENCHSTAT='-col /client' .ci/bench $(BENCH_ROUNDS) ./pkg/kafkatx
 
 long: ## tests of minutes to hours: storms, kill loops
 	@.ci/tagged-tests long 6h -v

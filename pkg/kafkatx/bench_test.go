@@ -3,11 +3,16 @@
 package kafkatx
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,12 +20,60 @@ import (
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"millrace/internal/testkit"
 )
 
+// The names of the benchmarks are made for benchstat -col /client: a line for each kind of work, a column for each client, and how each compares with ours.
+
 const benchPartitions = 12
+
+// benchBrokerEnv makes the test binary an in-memory broker, so that its CPU time is not that of the client.
+const benchBrokerEnv = "KAFKATX_TEST_BROKER"
+
+// benchBroker serves until its standard input ends.
+func benchBroker() error {
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "2000000"}))
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if _, err := fmt.Fprintln(os.Stdout, k.ListenAddrs()[0]); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func startBenchBroker(b *testing.B) []string {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), benchBrokerEnv+"=1")
+	stdin, err := cmd.StdinPipe() // it ends with us
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	})
+	address, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return []string{strings.TrimSpace(address)}
+}
 
 // sampleValue is a value of about 1.5 kB that compresses like JSON does.
 func sampleValue(r *rand.Rand) []byte {
@@ -31,11 +84,11 @@ func sampleValue(r *rand.Rand) []byte {
 	return append(b, '}')
 }
 
-func sampleRecords(n int) []Record {
+func sampleRecords(topic string, n int) []Record {
 	r := rand.New(rand.NewPCG(1, 2))
 	recs := make([]Record, n)
 	for i := range recs {
-		recs[i] = Record{Topic: "bench", Partition: int32(i % benchPartitions), Key: strconv.AppendInt(nil, int64(i), 10), Value: sampleValue(r)}
+		recs[i] = Record{Topic: topic, Partition: int32(i % benchPartitions), Key: strconv.AppendInt(nil, int64(i), 10), Value: sampleValue(r)}
 	}
 	return recs
 }
@@ -50,6 +103,7 @@ func reportRecords(b *testing.B, perOp int, run func()) {
 		}
 		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
+	run() // connections, producer ids, buffers
 	b.ReportAllocs()
 	began, n := cpu(), 0
 	for b.Loop() {
@@ -58,47 +112,75 @@ func reportRecords(b *testing.B, perOp int, run func()) {
 	}
 	b.ReportMetric(float64((cpu()-began).Microseconds())/float64(n), "cpu-µs/record")
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(0, "ns/op") // says the same, less plainly
 }
 
-// BenchmarkKafkaProduce writes 6,000 records an operation over 12 partitions, zstd, acknowledged by all replicas.
-func BenchmarkKafkaProduce(b *testing.B) {
-	k := testkit.StartKafka(b, testkit.KafkaConfig{Properties: kafkaProperties})
-	createTopics(b, k.Brokers, benchPartitions, "bench")
-	recs := sampleRecords(6000)
-	b.Run("ours", func(b *testing.B) {
-		p := newProducer(b, newClient(b, k.Brokers), "bench", "zstd")
+// BenchmarkKafka measures all that a stage does against the other clients: producing, reading, small transactions, many numbers.
+func BenchmarkKafka(b *testing.B) {
+	b.Run("broker=kfake", func(b *testing.B) { benchmarkBroker(b, startBenchBroker(b)) })
+	b.Run("broker=kafka", func(b *testing.B) {
+		k := testkit.StartKafka(b, testkit.KafkaConfig{Properties: kafkaProperties})
+		benchmarkBroker(b, k.Brokers)
+		b.Run("work=one_record", func(b *testing.B) { benchmarkLatency(b, k.Brokers) })
+		b.Run("work=numbers", func(b *testing.B) { benchmarkNumbers(b, k.Brokers) })
+	})
+}
+
+func benchmarkBroker(b *testing.B, brokers []string) {
+	for _, codec := range []string{"lz4", "zstd"} {
+		b.Run("work=produce/codec="+codec, func(b *testing.B) { benchmarkProduce(b, brokers, codec) })
+		b.Run("work=fetch/codec="+codec, func(b *testing.B) { benchmarkFetch(b, brokers, codec) })
+	}
+}
+
+// benchTopic makes a topic for the duration of b.
+func benchTopic(b *testing.B, brokers []string, name string) string {
+	b.Helper()
+	createTopics(b, brokers, benchPartitions, name)
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.Context()), deadline)
+		defer cancel()
+		if _, err := admin(b, brokers).DeleteTopics(ctx, name); err != nil {
+			b.Error(err)
+		}
+	})
+	return name
+}
+
+// benchmarkProduce writes 6,000 records an operation over 12 partitions, acknowledged by all replicas.
+func benchmarkProduce(b *testing.B, brokers []string, codec string) {
+	topic := benchTopic(b, brokers, "produce-"+codec)
+	recs := sampleRecords(topic, 6000)
+	b.Run("client=ours", func(b *testing.B) {
+		p := newProducer(b, newClient(b, brokers), "bench-"+codec, codec)
 		reportRecords(b, len(recs), func() {
 			if err := commitAll(b.Context(), p, recs); err != nil {
 				b.Fatal(err)
 			}
 		})
 	})
-	b.Run("franz-go transactional", func(b *testing.B) {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers...), kgo.TransactionalID("bench-kgo"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			kgo.ProducerBatchCompression(kgo.ZstdCompression()))
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer cl.Close()
+	comp := map[string]kgo.CompressionCodec{"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}[codec]
+	b.Run("client=franz-go_transactional", func(b *testing.B) {
+		cl := benchKgo(b, brokers, kgo.TransactionalID("bench-kgo-"+codec), kgo.ProducerBatchCompression(comp))
 		reportRecords(b, len(recs), func() {
 			if err := cl.BeginTransaction(); err != nil {
 				b.Fatal(err)
 			}
-			for i := range recs {
-				cl.Produce(b.Context(), &kgo.Record{Topic: recs[i].Topic, Partition: recs[i].Partition, Key: recs[i].Key, Value: recs[i].Value}, nil)
-			}
-			if err := cl.Flush(b.Context()); err != nil {
-				b.Fatal(err)
-			}
+			produceKgo(b, cl, recs)
 			if err := cl.EndTransaction(b.Context(), kgo.TryCommit); err != nil {
 				b.Fatal(err)
 			}
 		})
 	})
-	b.Run("kafka-go Writer", func(b *testing.B) { // without transactions
+	b.Run("client=franz-go_idempotent", func(b *testing.B) {
+		cl := benchKgo(b, brokers, kgo.ProducerBatchCompression(comp))
+		reportRecords(b, len(recs), func() { produceKgo(b, cl, recs) })
+	})
+	b.Run("client=kafka-go_Writer", func(b *testing.B) { // without transactions
 		w := &kafka.Writer{
-			Addr: kafka.TCP(k.Brokers...), Topic: "bench", Balancer: &kafka.RoundRobin{}, BatchSize: 500, BatchBytes: 1 << 20,
-			BatchTimeout: 5 * time.Millisecond, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd,
+			Addr: kafka.TCP(brokers...), Topic: topic, Balancer: &kafka.RoundRobin{}, BatchSize: 500, BatchBytes: 1 << 20,
+			BatchTimeout: 5 * time.Millisecond, RequiredAcks: kafka.RequireAll,
+			Compression: map[string]compress.Compression{"lz4": kafka.Lz4, "zstd": kafka.Zstd}[codec],
 		}
 		defer func() { _ = w.Close() }()
 		msgs := make([]kafka.Message, len(recs))
@@ -113,25 +195,51 @@ func BenchmarkKafkaProduce(b *testing.B) {
 	})
 }
 
-// BenchmarkKafkaFetch reads 120,000 records of 12 partitions an operation.
-func BenchmarkKafkaFetch(b *testing.B) {
+// benchKgo makes a franz-go client that does not wait for more records, as ours does not.
+func benchKgo(b *testing.B, brokers []string, opts ...kgo.Opt) *kgo.Client {
+	b.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+	}, opts...)...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(cl.Close)
+	return cl
+}
+
+func produceKgo(b *testing.B, cl *kgo.Client, recs []Record) {
+	for i := range recs {
+		cl.Produce(b.Context(), &kgo.Record{Topic: recs[i].Topic, Partition: recs[i].Partition, Key: recs[i].Key, Value: recs[i].Value},
+			func(_ *kgo.Record, err error) {
+				if err != nil {
+					b.Error(err)
+				}
+			})
+	}
+	if err := cl.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// benchmarkFetch reads 120,000 records of 12 partitions an operation.
+func benchmarkFetch(b *testing.B, brokers []string, codec string) {
 	const n = 120000
-	k := testkit.StartKafka(b, testkit.KafkaConfig{Properties: kafkaProperties})
-	createTopics(b, k.Brokers, benchPartitions, "bench")
-	c := newClient(b, k.Brokers)
-	p := newProducer(b, c, "bench", "zstd")
-	recs := sampleRecords(n / 20)
+	topic := benchTopic(b, brokers, "fetch-"+codec)
+	c := newClient(b, brokers)
+	p := newProducer(b, c, "fill-"+codec, codec)
+	recs := sampleRecords(topic, n/20)
 	for range 20 {
 		if err := commitAll(b.Context(), p, recs); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.Run("ours", func(b *testing.B) {
-		reportRecords(b, n, func() { fetchAll(b, c, n) })
+	b.Run("client=ours", func(b *testing.B) {
+		reportRecords(b, n, func() { fetchAll(b, c, topic, n) })
 	})
-	b.Run("franz-go", func(b *testing.B) {
+	b.Run("client=franz-go", func(b *testing.B) {
 		reportRecords(b, n, func() {
-			cl, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers...), kgo.ConsumeTopics("bench"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+			cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 				kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 			if err != nil {
 				b.Fatal(err)
@@ -142,33 +250,13 @@ func BenchmarkKafkaFetch(b *testing.B) {
 			}
 		})
 	})
-	b.Run("kafka-go Reader", func(b *testing.B) { // shows aborted records, too
-		reportRecords(b, n, func() {
-			var got atomic.Int64
-			ctx, cancel := context.WithCancel(b.Context())
-			defer cancel()
-			var wg sync.WaitGroup
-			for i := range benchPartitions {
-				wg.Go(func() {
-					r := kafka.NewReader(kafka.ReaderConfig{Brokers: k.Brokers, Topic: "bench", Partition: i, MaxBytes: 10 << 20})
-					for {
-						if _, err := r.ReadMessage(ctx); err != nil {
-							break
-						}
-						if got.Add(1) >= n {
-							cancel()
-						}
-					}
-					_ = r.Close()
-				})
-			}
-			wg.Wait()
-		})
+	b.Run("client=kafka-go_Reader", func(b *testing.B) { // shows aborted records, too
+		reportRecords(b, n, func() { readAll(b, brokers, topic, n) })
 	})
 }
 
 // fetchAll reads n records of all partitions as the owners of a stage do.
-func fetchAll(b *testing.B, c *Client, n int) {
+func fetchAll(b *testing.B, c *Client, topic string, n int) {
 	ctx, cancel := context.WithCancel(b.Context())
 	f := newFetcher(c)
 	var wg sync.WaitGroup
@@ -176,7 +264,7 @@ func fetchAll(b *testing.B, c *Client, n int) {
 	var got atomic.Int64
 	for i := range benchPartitions {
 		wg.Go(func() {
-			in := f.open(map[topicPartition]int64{{"bench", int32(i)}: 0}, 8<<20)
+			in := f.open(map[topicPartition]int64{{topic, int32(i)}: 0}, 8<<20)
 			defer in.close()
 			for got.Load() < int64(n) {
 				t, err := in.take(4000, 4<<20)
@@ -199,47 +287,116 @@ func fetchAll(b *testing.B, c *Client, n int) {
 	cancel()
 }
 
-// BenchmarkKafkaTransactions measures consume-produce transactions: producers, each with its partition of 4 topics and its offsets.
-func BenchmarkKafkaTransactions(b *testing.B) {
-	k := testkit.StartKafka(b, testkit.KafkaConfig{Properties: kafkaProperties})
-	topics := []string{"a", "b", "c", "d"}
-	createTopics(b, k.Brokers, benchPartitions, append(topics, "in")...)
-	c := newClient(b, k.Brokers)
-	for _, tc := range []struct{ producers, records int }{{1, 1}, {12, 1}, {12, 500}, {12, 2000}} {
-		b.Run(fmt.Sprintf("%d producers of %d records", tc.producers, tc.records), func(b *testing.B) {
-			recs := make([][]Record, tc.producers)
-			producers := make([]*Producer, tc.producers)
-			for n := range producers {
-				producers[n] = newProducer(b, c, fmt.Sprint("bench-", n), "zstd")
-				recs[n] = sampleRecords(tc.records)
-				for i := range recs[n] {
-					recs[n][i].Topic, recs[n][i].Partition = topics[i*len(topics)/tc.records], int32(n)
+// readAll reads n records with a kafka-go Reader for each partition.
+func readAll(b *testing.B, brokers []string, topic string, n int) {
+	var got atomic.Int64
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	context.AfterFunc(ctx, b.StopTimer) // closing a Reader waits for its last fetch
+	defer b.StartTimer()
+	var wg sync.WaitGroup
+	for i := range benchPartitions {
+		wg.Go(func() {
+			r := kafka.NewReader(kafka.ReaderConfig{Brokers: brokers, Topic: topic, Partition: i, MaxBytes: 10 << 20, MaxWait: 250 * time.Millisecond})
+			for {
+				if _, err := r.ReadMessage(ctx); err != nil {
+					break
+				}
+				if got.Add(1) >= int64(n) {
+					cancel()
 				}
 			}
-			var mu sync.Mutex
-			var took []time.Duration
-			reportRecords(b, tc.producers*tc.records, func() {
+			_ = r.Close()
+		})
+	}
+	wg.Wait()
+}
+
+// benchmarkLatency measures transactions of one record, one after the other. The pinned franz-go speaks the versions that ours does, in which a partition is
+// added to a transaction by a request of its own; its newest do without.
+func benchmarkLatency(b *testing.B, brokers []string) {
+	topic := benchTopic(b, brokers, "latency")
+	recs := sampleRecords(topic, 1)
+	b.Run("client=ours", func(b *testing.B) {
+		p := newProducer(b, newClient(b, brokers), "bench-latency", "zstd")
+		reportLatency(b, func() {
+			if err := commitAll(b.Context(), p, recs); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
+	pinned := kversion.V3_9_0()
+	for key, version := range map[int16]int16{0: 8, 22: 4, 24: 3, 25: 3, 26: 3, 28: 3} {
+		pinned.SetMaxKeyVersion(key, version)
+	}
+	for name, versions := range map[string]*kversion.Versions{"pinned": pinned, "newest": kversion.Stable()} {
+		b.Run("client=franz-go_"+name, func(b *testing.B) {
+			cl := benchKgo(b, brokers, kgo.TransactionalID("bench-latency-"+name), kgo.MaxVersions(versions))
+			reportLatency(b, func() {
+				if err := cl.BeginTransaction(); err != nil {
+					b.Fatal(err)
+				}
+				produceKgo(b, cl, recs)
+				if err := cl.EndTransaction(b.Context(), kgo.TryCommit); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+func reportLatency(b *testing.B, run func()) {
+	b.Helper()
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		run()
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// benchmarkNumbers compares one producer for 12 partitions of 4 topics with the 12 producers of 12 numbers, at transactions of equal size, offsets included.
+func benchmarkNumbers(b *testing.B, brokers []string) {
+	topics := []string{"a", "b", "c", "d"}
+	for _, t := range append(topics, "numbers-in") {
+		benchTopic(b, brokers, t)
+	}
+	c := newClient(b, brokers)
+	const perTxn = 2000
+	for _, producers := range []int{1, 12} {
+		b.Run(fmt.Sprintf("client=%d_producers", producers), func(b *testing.B) {
+			numbers := make([]*Producer, producers)
+			recs := make([][]Record, producers)
+			for n := range numbers {
+				numbers[n] = newProducer(b, c, fmt.Sprintf("bench-%d-of-%d", n, producers), "zstd")
+				recs[n] = sampleRecords("", perTxn)
+				for i := range recs[n] {
+					recs[n][i].Topic = topics[i*len(topics)/perTxn]
+					if producers > 1 {
+						recs[n][i].Partition = int32(n)
+					}
+				}
+			}
+			reportRecords(b, producers*perTxn, func() {
 				var wg sync.WaitGroup
-				for n, p := range producers {
+				for n, p := range numbers {
 					wg.Go(func() {
-						began := time.Now()
-						offsets := []Offset{{Topic: "in", Partition: int32(n), Next: 1}}
-						if _, err := p.ProduceAndSend(b.Context(), recs[n], GroupSession{Group: "bench", Generation: -1}, offsets); err != nil {
+						offsets := []Offset{{Topic: "numbers-in", Partition: int32(n), Next: 1}}
+						_, err := p.ProduceAndSend(b.Context(), recs[n], GroupSession{Group: "bench", Generation: -1}, offsets)
+						if err == nil {
+							err = p.Commit(b.Context())
+						}
+						if err != nil {
 							b.Error(err)
 						}
-						if err := p.Commit(b.Context()); err != nil {
-							b.Error(err)
-						}
-						mu.Lock()
-						took = append(took, time.Since(began))
-						mu.Unlock()
 					})
 				}
 				wg.Wait()
 			})
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 		})
 	}
 }

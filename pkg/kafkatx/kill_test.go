@@ -10,7 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,20 +20,8 @@ import (
 	"millrace/internal/testkit"
 )
 
-// workerEnv makes the test binary a worker process instead: its value is a workerOrder.
-const workerEnv = "MILLRACE_KAFKATX_WORKER"
-
-type workerOrder struct {
-	Brokers              []string
-	Name, In, State, Out string
-	Session              time.Duration
-}
-
-func (o *workerOrder) config() StageConfig {
-	cfg := testStage(o.Name, []string{o.In}, o.State, o.Out)
-	cfg.SessionTimeout, cfg.RebalanceBound, cfg.MaxBatchRecords = o.Session, 2*o.Session, 200
-	return cfg
-}
+// workerEnv makes the test binary a worker process instead: its value is a stormOrder.
+const workerEnv = "KAFKATX_TEST_WORKER"
 
 func TestMain(m *testing.M) {
 	if order := os.Getenv(workerEnv); order != "" {
@@ -45,11 +34,30 @@ func TestMain(m *testing.M) {
 	if order := os.Getenv(twistEnv); order != "" {
 		os.Exit(twistedWorker(order))
 	}
+	if os.Getenv(benchBrokerEnv) != "" {
+		if err := benchBroker(); err != nil {
+			fmt.Fprintln(os.Stderr, "broker:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
+// deathSteps are the steps of docs/exactly-once.md, sections 2 and 3, at which a worker can be told to die.
+var deathSteps = []string{"after Init", "after load", "after produce", "after offsets", "during commit", "after commit", "before merge"}
+
+// stormOrder is what a worker process of a storm has to do.
+type stormOrder struct {
+	Brokers []string
+	Stage   stormStage
+	Faults  bool   // lose one request or answer in 200
+	DieAt   string // "" or one of deathSteps
+	DieOn   int    // the how-manieth time
+}
+
 func work(order string) error {
-	var o workerOrder
+	var o stormOrder
 	if err := json.Unmarshal([]byte(order), &o); err != nil {
 		return err
 	}
@@ -57,31 +65,107 @@ func work(order string) error {
 	if err != nil {
 		return err
 	}
-	return Run(context.Background(), c, o.config())
+	var count atomic.Int64
+	at := func(step string) {
+		if o.DieAt == step && count.Add(1) == int64(o.DieOn) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal is on its way: nothing else may happen
+		}
+	}
+	n := stormNet(o.Faults)
+	n.sent = func(key int16) {
+		if key == 26 {
+			at("during commit")
+		}
+	}
+	n.answered = func(key int16) {
+		switch key {
+		case 22:
+			at("after Init")
+		case 0:
+			at("after produce")
+		case 28:
+			at("after offsets")
+		case 26:
+			at("after commit")
+		}
+	}
+	n.install(c)
+	return Run(context.Background(), c, o.Stage.config(func() { at("after load") }, func() { at("before merge") }))
 }
 
-// TestKafkaKilledWorkers runs two stages by processes of their own that are killed with SIGKILL at random.
-func TestKafkaKilledWorkers(t *testing.T) {
-	killWorkers(t, testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties}), 60*time.Second, nil)
+// liveOutside is the life of a worker process. It ends by SIGKILL: that of every third at a random instant, within twice the mean, that of the others at one of
+// deathSteps, if they get there.
+func liveOutside(mean time.Duration) func(context.Context, *testing.T, *storm, stormStage) string {
+	return func(ctx context.Context, t *testing.T, s *storm, stage stormStage) string {
+		o := stormOrder{Brokers: s.brokers, Stage: stage, Faults: s.faults}
+		span := time.Duration(2 * rand.Float64() * float64(mean))
+		if rand.IntN(3) != 0 {
+			o.DieAt, o.DieOn = deathSteps[rand.IntN(len(deathSteps))], 1+rand.IntN(6)
+			span = 4 * mean
+		}
+		order, err := json.Marshal(o)
+		if err != nil {
+			t.Error(err)
+			return "badly"
+		}
+		cmd := exec.CommandContext(context.WithoutCancel(ctx), os.Args[0])
+		cmd.Env = append(os.Environ(), workerEnv+"="+string(order))
+		p := testkit.StartProcess(t, cmd)
+		life, cancel := context.WithTimeout(ctx, span)
+		defer cancel()
+		select {
+		case <-p.Done():
+			if code := p.ExitCode(t, time.Second); code != -1 {
+				t.Errorf("a worker ended by itself with code %d:\n%s", code, p.Output())
+				<-life.Done()
+				return "by itself"
+			}
+			return o.DieAt
+		case <-life.Done():
+		}
+		p.Kill()
+		return "at a random instant"
+	}
 }
 
-// TestKafkaKilledWorkersAndBrokers does the same on three brokers, of which one at a time is killed and started again.
-func TestKafkaKilledWorkersAndBrokers(t *testing.T) {
-	k := testkit.StartKafka(t, testkit.KafkaConfig{Nodes: 3, HeapMiB: 512, Properties: map[string]string{
+// kafkaStorm is a storm of worker processes on Apache Kafka.
+func kafkaStorm(t *testing.T, cfg testkit.KafkaConfig) (*storm, *testkit.Cluster) {
+	const partitions = 8
+	k := testkit.StartKafka(t, cfg)
+	var specs []TopicSpec
+	for _, name := range []string{"in", "mid", "out", "state"} {
+		specs = append(specs, TopicSpec{Name: name, Partitions: partitions})
+	}
+	if _, err := newClient(t, k.Brokers).EnsureTopics(testContext(t), append(specs, TopicSpec{Name: "status", Partitions: 1}), true); err != nil {
+		t.Fatal(err)
+	}
+	return &storm{
+		brokers: k.Brokers, partitions: partitions, keys: 20000, session: time.Second, workers: 2, batch: 1000, faults: true, limit: 15 * time.Minute,
+		judges: judges(), live: liveOutside(4 * time.Second),
+	}, k
+}
+
+// brokerStorm is one on three brokers, of which one at a time is killed, every so often, and started again.
+func brokerStorm(t *testing.T, every time.Duration) *storm {
+	s, k := kafkaStorm(t, testkit.KafkaConfig{Nodes: 3, HeapMiB: 512, Properties: map[string]string{
 		"group.min.session.timeout.ms": "500", "group.initial.rebalance.delay.ms": "0",
 		"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500",
 	}})
-	killWorkers(t, k, 90*time.Second, func(ctx context.Context) {
-		for n := 0; pause(ctx, 5*time.Second); n++ {
-			k.KillNode(n % 3)
-			pause(ctx, 5*time.Second)
-			if err := k.StartNode(n % 3); err != nil {
-				t.Errorf("start broker: %v", err)
-			}
-			awaitReplicas(t, k.Brokers, 3)
-			t.Logf("broker %d was away", n%3)
+	victim := 0
+	s.disturb = func(ctx context.Context) {
+		next := time.Now().Add(every)
+		k.KillNode(victim)
+		pause(ctx, every/3)
+		if err := k.StartNode(victim); err != nil {
+			t.Errorf("start broker: %v", err)
 		}
-	})
+		awaitReplicas(t, k.Brokers, 3)
+		t.Logf("broker %d was away", victim)
+		victim = (victim + 1) % 3
+		pause(ctx, time.Until(next))
+	}
+	return s
 }
 
 // awaitReplicas waits until every partition has all its replicas in sync: only then may the next broker be lost.
@@ -103,108 +187,26 @@ func awaitReplicas(t *testing.T, brokers []string, n int) {
 	t.Error("replicas did not come back")
 }
 
-func killWorkers(t *testing.T, k *testkit.Cluster, span time.Duration, disturb func(context.Context)) {
-	const partitions = 8
-	c := newClient(t, k.Brokers)
-	var specs []TopicSpec
-	for _, name := range []string{"in", "mid", "out", "state"} {
-		specs = append(specs, TopicSpec{Name: name, Partitions: partitions})
+// TestKafkaStorm is the short form of what TestLongStorm does for longer; the same goes for the others.
+func TestKafkaStorm(t *testing.T) {
+	for _, version := range []string{testkit.KafkaNewest, testkit.KafkaOldest} {
+		t.Run(version, func(t *testing.T) {
+			s, _ := kafkaStorm(t, testkit.KafkaConfig{Version: version, Properties: kafkaProperties})
+			s.records, s.crashes, s.keys = 40000, 25, 2000
+			s.run(t)
+		})
 	}
-	if _, err := c.EnsureTopics(t.Context(), append(specs, TopicSpec{Name: "status", Partitions: 1}), true); err != nil {
-		t.Fatal(err)
-	}
-	orders := []workerOrder{
-		{Brokers: k.Brokers, Name: "first", In: "in", State: "state", Out: "mid", Session: time.Second},
-		{Brokers: k.Brokers, Name: "second", In: "mid", Out: "out", Session: time.Second},
-	}
-	ctx, calm := context.WithTimeout(t.Context(), span)
-	defer calm()
-	var wg sync.WaitGroup
-	if disturb != nil {
-		wg.Go(func() { disturb(ctx) })
-	}
-	var mu sync.Mutex
-	kills := 0
-	for _, o := range orders {
-		for range 2 {
-			wg.Go(func() {
-				for ctx.Err() == nil {
-					killed := killOne(ctx, t, o)
-					mu.Lock()
-					kills += killed
-					mu.Unlock()
-				}
-			})
-		}
-	}
-	// Records come in for as long as the storm lasts, each of them twice.
-	p := newProducer(t, c, "source", "zstd")
-	records := 0
-	for pause(ctx, 100*time.Millisecond) {
-		var recs []Record
-		for i := max(0, records-200); i < records+200; i++ {
-			recs = append(recs, Record{Topic: "in", Partition: int32(i % partitions), Key: fmt.Append(nil, i), Value: fmt.Append(nil, "v", i)})
-		}
-		if err := commitAll(t.Context(), p, recs); err == nil {
-			records += 200
-		} else if err := p.Init(t.Context()); err != nil { // and again: the first stage drops repeats
-			t.Logf("source: %v", err)
-		}
-	}
-	wg.Wait()
-	first, second := startWorker(t, k.Brokers, orders[0].config(), nil), startWorker(t, k.Brokers, orders[1].config(), nil)
-	out := watchOut(t, k.Brokers)
-	eventually(t, "all records are out", func() bool { return out.distinct() >= records })
-	eventually(t, "nothing is left to do", func() bool {
-		return first.Ready() && second.Ready() && first.Lag()["in"] == 0 && second.Lag()["mid"] == 0
-	})
-	for _, w := range []*worker{first, second} {
-		if err := w.finish(); err != nil {
-			t.Error(err)
-		}
-	}
-	checkOnce(t, k.Brokers, "mid", records)
-	checkOnce(t, k.Brokers, "out", records)
-	t.Logf("%d records, %d kills of workers", records, kills)
 }
 
-func commitAll(ctx context.Context, p *Producer, recs []Record) error {
-	if _, err := p.Produce(ctx, recs); err != nil {
-		return err
-	}
-	return p.Commit(ctx)
+func TestKafkaStormOfBrokers(t *testing.T) {
+	s := brokerStorm(t, 10*time.Second)
+	s.records, s.crashes, s.disturbances, s.keys = 40000, 30, 3, 2000
+	s.run(t)
 }
 
-// killOne runs one worker process for a while and kills it.
-func killOne(ctx context.Context, t *testing.T, o workerOrder) int {
-	order, err := json.Marshal(o)
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), os.Args[0])
-	cmd.Env = append(os.Environ(), workerEnv+"="+string(order))
-	if err := cmd.Start(); err != nil {
-		t.Error(err)
-		return 0
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait() // killed, or it says why not on stderr
-	}()
-	life, cancel := context.WithTimeout(ctx, time.Duration(float64(time.Second)*(2+6*rand.Float64())))
-	defer cancel()
-	select {
-	case <-ended:
-		t.Error("a worker ended by itself")
-		<-life.Done()
-		return 0
-	case <-life.Done():
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Error(err)
-	}
-	<-ended
-	return 1
+// TestKfakeStorm adds to TestStorm the number of records and the second judge.
+func TestKfakeStorm(t *testing.T) {
+	s := kfakeStorm(t)
+	s.records, s.crashes, s.disturbances, s.judges = 40000, 8, 10, judges()
+	s.run(t)
 }

@@ -34,7 +34,7 @@ const (
 func Check(ctx context.Context, cfg Config, rt service.Runtime, w io.Writer) error {
 	rows := []row{checkKafka(ctx, cfg, rt)}
 	for _, t := range cfg.Tenants {
-		c, err := t.connect(cfg.Limits, nil)
+		c, err := t.connect(cfg.Limits, nil, transports{})
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func stopSubscription(ctx context.Context, cfg Config, tenant string, ct audit.C
 		if !strings.EqualFold(t.ID, tenant) {
 			continue
 		}
-		c, err := t.connect(cfg.Limits, nil)
+		c, err := t.connect(cfg.Limits, nil, transports{})
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,39 @@ type connection struct {
 	consent string // where an administrator consents to the app's permissions
 }
 
+// transports are the pools of connections by the authorities that they trust: tenants with the same ones share a pool, or a thousand of them
+// would keep thousands of idle connections.
+type transports map[string]transport
+
+type transport struct {
+	*http.Transport
+	roots *x509.CertPool // nil are the system's
+}
+
+// of gives the pool for a file of authorities; "" are the system's. The file's present content counts.
+func (ts transports) of(path string) (transport, error) {
+	var pem []byte
+	if path != "" {
+		var err error
+		if pem, err = os.ReadFile(path); err != nil {
+			return transport{}, fmt.Errorf("ca_file: %w", err)
+		}
+	}
+	if shared, ok := ts[string(pem)]; ok {
+		return shared, nil
+	}
+	var roots *x509.CertPool
+	if path != "" {
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
+			return transport{}, fmt.Errorf("ca_file: %s holds no PEM certificate", path)
+		}
+	}
+	ts[string(pem)] = transport{m365.NewTransport(roots), roots}
+	return ts[string(pem)], nil
+}
+
 // connect makes the clients of a tenant. It calls nothing.
-func (t Tenant) connect(limits Limits, metrics *m365.Metrics) (*connection, error) {
+func (t Tenant) connect(limits Limits, metrics *m365.Metrics, pools transports) (*connection, error) {
 	id, err := t.validate()
 	if err != nil {
 		return nil, err
@@ -39,16 +70,15 @@ func (t Tenant) connect(limits Limits, metrics *m365.Metrics) (*connection, erro
 	if c.hosts, err = t.hosts(); err != nil {
 		return nil, err
 	}
-	roots, err := readRoots(t.CAFile)
+	pool, err := pools.of(t.CAFile)
 	if err != nil {
 		return nil, err
 	}
-	c.roots = roots
-	transport := m365.NewTransport(roots)
+	c.roots = pool.roots
 	auth := msauth.Config{
 		Tenant: string(id), ClientID: t.ClientID, Authority: c.hosts.Authority,
 		CertificateFile: t.CertificateFile, FederatedTokenFile: t.FederatedTokenFile, ManagedIdentity: t.ManagedIdentity,
-		HTTP:                  &http.Client{Transport: m365.NewTransport(roots), Timeout: 30 * time.Second, CheckRedirect: refuseRedirect},
+		HTTP:                  &http.Client{Transport: pool, Timeout: 30 * time.Second, CheckRedirect: refuseRedirect},
 		SkipInstanceDiscovery: t.Hosts.Authority != "",
 	}
 	if t.Secret.IsSet() {
@@ -68,33 +98,17 @@ func (t Tenant) connect(limits Limits, metrics *m365.Metrics) (*connection, erro
 	c.dlp = &gate{tokens: c.tokens, audience: c.hosts.API, wanted: []string{roleFeed, roleDLP}, consent: c.consent, now: time.Now}
 	c.feed, err = m365.New(m365.Config{
 		Tenant: id, API: c.hosts.API, Publisher: t.PublisherID, Bearer: feed.bearer,
-		Bucket: m365.NewBucket(t.RequestsPerMinute), Transport: transport, Metrics: metrics, MaxBlob: int64(limits.MaxBlob),
+		Bucket: m365.NewBucket(t.RequestsPerMinute), Transport: pool, Metrics: metrics, MaxBlob: int64(limits.MaxBlob),
 	})
 	if err != nil {
 		return nil, err
 	}
 	graph := &gate{tokens: c.tokens, audience: c.hosts.Graph, now: time.Now} // one permission there covers others: Graph has to judge
-	c.graph, err = m365.NewGraph(c.hosts.Graph, graph.bearer, m365.NewBucket(t.RequestsPerMinute), transport, metrics)
+	c.graph, err = m365.NewGraph(c.hosts.Graph, graph.bearer, m365.NewBucket(t.RequestsPerMinute), pool, metrics)
 	return c, err
 }
 
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-// readRoots reads the authorities to trust; nil are the system's.
-func readRoots(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil //nolint:nilnil // a nil pool means the system's, as in crypto/tls
-	}
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", path)
-	}
-	return pool, nil
-}
 
 // source makes the streams' view of a tenant.
 func (c *connection) source(t Tenant) (*source.Tenant, error) {

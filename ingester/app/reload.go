@@ -13,6 +13,7 @@ import (
 type roster struct {
 	cfg     Config // without its tenants: what a reload does not change
 	metrics *m365.Metrics
+	pools   transports
 	tenants map[audit.TenantID]entered
 }
 
@@ -24,7 +25,7 @@ type entered struct {
 
 func newRoster(cfg Config, metrics *m365.Metrics) *roster {
 	cfg.Tenants = nil
-	return &roster{cfg: cfg, metrics: metrics, tenants: make(map[audit.TenantID]entered)}
+	return &roster{cfg: cfg, metrics: metrics, pools: transports{}, tenants: make(map[audit.TenantID]entered)}
 }
 
 // take makes the sources' view of a list of tenants. One that has not changed keeps its place, and with it its connections, tokens and
@@ -40,7 +41,7 @@ func (r *roster) take(tenants []Tenant) ([]*source.Tenant, error) {
 		e, known := r.tenants[id]
 		if !known || !reflect.DeepEqual(e.cfg, t) {
 			e = entered{cfg: t}
-			if e.c, err = t.connect(r.cfg.Limits, r.metrics); err != nil {
+			if e.c, err = t.connect(r.cfg.Limits, r.metrics, r.pools); err != nil {
 				return nil, fmt.Errorf("tenants.%d.%w", i, err)
 			}
 			if e.source, err = e.c.source(t); err != nil {

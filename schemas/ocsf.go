@@ -7,3 +7,8 @@ import "embed"
 //
 //go:embed ocsf/*.csv ocsf/*.json
 var OCSF embed.FS
+
+// Elasticsearch holds elasticsearch/index-template.json.
+//
+//go:embed elasticsearch/*.json
+var Elasticsearch embed.FS

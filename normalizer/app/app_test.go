@@ -120,3 +120,25 @@ func TestMapCommandRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestSchemasCommand(t *testing.T) {
+	t.Parallel()
+	code, list, errs := run(t, "", "schemas")
+	if code != 0 || errs != "" {
+		t.Fatalf("%d %s", code, errs)
+	}
+	for name := range strings.Lines(list) {
+		code, out, errs := run(t, "", "schemas", strings.TrimSpace(name))
+		if code != 0 || errs != "" || out == "" {
+			t.Errorf("%s: %d, %d bytes, %s", name, code, len(out), errs)
+		}
+	}
+	for _, want := range []string{"asyncapi.yaml\n", "vendor-fields.csv\n", "ocsf/authentication.json\n", "elasticsearch/index-template.json\n"} {
+		if !strings.Contains(list, want) {
+			t.Errorf("the list lacks %s", want)
+		}
+	}
+	if code, _, errs := run(t, "", "schemas", "none"); code != 2 || !strings.Contains(errs, "there is no none") {
+		t.Errorf("%d %s", code, errs)
+	}
+}

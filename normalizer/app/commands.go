@@ -2,15 +2,18 @@ package app
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"millrace/internal/service"
 	"millrace/normalizer/internal/offline"
 	"millrace/pkg/audit"
+	"millrace/schemas"
 )
 
 func commands() map[string]service.Command[Config] {
@@ -27,9 +30,45 @@ record's OrganizationId unless -tenant says otherwise.`,
 			Setup:    setupMap,
 			Validate: Config.validateMapping,
 		},
+		"schemas": {
+			Synopsis: "print what describes the topics: AsyncAPI, JSON Schemas, tables, Elasticsearch's index template",
+			Args:     "[NAME]",
+			Help: `Without a name it lists the files, such as asyncapi.yaml, event.v1.json, ocsf/authentication.json, vendor-fields.csv and
+elasticsearch/index-template.json; with one it prints that file.`,
+			Setup: func(*flag.FlagSet) service.Action[Config] { return printSchemas },
+		},
 		"deadletters": deadLetterCommand(),
 		"redrive":     redriveCommand(),
 	}
+}
+
+// printSchemas lists the embedded files, or prints one.
+func printSchemas(_ context.Context, call service.Call[Config]) error {
+	if len(call.Args) > 1 {
+		return service.Usagef("schemas: one name at a time")
+	}
+	for _, embedded := range []embed.FS{schemas.FS, schemas.OCSF, schemas.Elasticsearch} {
+		if len(call.Args) == 1 {
+			if content, err := embedded.ReadFile(call.Args[0]); err == nil {
+				_, err = call.Out.Write(content)
+				return err
+			}
+			continue
+		}
+		err := fs.WalkDir(embedded, ".", func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				_, err = fmt.Fprintln(call.Out, name)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("schemas: %w", err)
+		}
+	}
+	if len(call.Args) == 1 {
+		return service.Usagef("schemas: there is no %s; without a name the command lists them", call.Args[0])
+	}
+	return nil
 }
 
 func setupMap(fs *flag.FlagSet) service.Action[Config] {

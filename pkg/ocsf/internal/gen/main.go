@@ -1,5 +1,5 @@
 // Command gen writes the generated half of package ocsf from the project's table of the schema, schemas/ocsf/*.csv, and beside the
-// table a JSON Schema for each class.
+// table a JSON Schema for each class and the index template for Elasticsearch.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	}
 	t, err := load(os.Args[1])
 	if err == nil {
-		err = errors.Join(t.writeAll(os.Args[2]), t.writeSchemas(os.Args[1]))
+		err = errors.Join(t.writeAll(os.Args[2]), t.writeSchemas(os.Args[1]), t.writeTemplate(filepath.Join(os.Args[1], "..", "elasticsearch")))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)

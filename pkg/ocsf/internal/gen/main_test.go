@@ -21,6 +21,9 @@ func TestUpToDate(t *testing.T) {
 	if err := tables.writeSchemas(dir); err != nil {
 		t.Fatal(err)
 	}
+	if err := tables.writeTemplate(dir); err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(files) < 10 {
 		t.Fatalf("got %d generated files: %v", len(files), err)
@@ -29,6 +32,9 @@ func TestUpToDate(t *testing.T) {
 		committed := "../.."
 		if filepath.Ext(f) == ".json" {
 			committed = "../../../../schemas/ocsf"
+		}
+		if filepath.Base(f) == "index-template.json" {
+			committed = "../../../../schemas/elasticsearch"
 		}
 		want, err := os.ReadFile(f)
 		if err != nil {

@@ -10,7 +10,7 @@ BENCH_ROUNDS ?= 7
 BENCH ?=
 SIM ?=
 
-.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx long stack kill-standalone \
+.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx bench-mapping long stack kill-standalone \
 	fmt fmt-check vet tidy-check generate-check floors race lint vuln
 
 help: ## this list
@@ -36,6 +36,10 @@ bench: ## all benchmarks, BENCH_ROUNDS interleaved rounds (7); BENCH=./pkg/… f
 
 bench-kafkatx: ## benchmarks of pkg/kafkatx on Apache Kafka from jars, a column for each client
 	@TAGS=integration BENCHSTAT='-col /client' .ci/bench $(BENCH_ROUNDS) ./pkg/kafkatx
+
+bench-mapping: ## the mapping on one core against encoding/json and encoding/json/v2, BENCH_ROUNDS rounds; then the stage on Apache Kafka from jars
+	@FLAGS="-cpu 1" .ci/bench $(BENCH_ROUNDS) ./normalizer/internal/mapping
+	go test -tags=integration -count=1 -timeout 20m -run '^$$' -bench StageOnKafka -benchtime 3x ./normalizer/app
 
 long: ## tests of minutes to hours: storms, kill loops
 	@.ci/tagged-tests long 6h -v

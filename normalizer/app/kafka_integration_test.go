@@ -81,6 +81,13 @@ func TestRedriveUnderKillsOnKafka(t *testing.T) {
 	redriveUnderKills(t, newPipeOn(t, cluster.Brokers, 10*time.Minute), 20)
 }
 
+// BenchmarkStageOnKafka is BenchmarkStage on Apache Kafka, whose CPU time is not counted: make bench-mapping.
+func BenchmarkStageOnKafka(b *testing.B) {
+	benchmarkStage(b, 200_000, func(t testing.TB) *pipe {
+		return newPipeOn(t, testkit.StartKafka(t, testkit.KafkaConfig{}).Brokers, 10*time.Minute)
+	})
+}
+
 // TestCheckOnKafka reads the settings of a real broker, whose defaults forget offsets after a week.
 func TestCheckOnKafka(t *testing.T) {
 	cluster := testkit.StartKafka(t, testkit.KafkaConfig{Properties: map[string]string{"offsets.retention.minutes": "10080"}})

@@ -4,11 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"millrace/internal/testkit"
 	"millrace/pkg/audit"
+	"millrace/pkg/ocsf"
 )
 
 // mix are fixtures in about the proportion in which a tenant's feed brings their kinds.
@@ -66,59 +70,159 @@ func mixed(tb testing.TB) (inputs []input, size int) {
 	return inputs, size
 }
 
-// BenchmarkMap maps one record of the mix an iteration.
-func BenchmarkMap(b *testing.B) {
-	m := newMapper(b, Options{})
-	inputs, size := mixed(b)
-	b.SetBytes(int64(size / len(inputs)))
-	b.ReportAllocs()
-	var dst []Event
-	i := 0
-	for b.Loop() {
-		in := &inputs[i%len(inputs)]
-		i++
-		var err error
-		if dst, err = m.Map(dst[:0], in.rec, in.digest); err != nil {
-			b.Fatal(err)
-		}
-	}
+// contender turns one input of the mix into an event.
+type contender struct {
+	name string
+	do   func(n int) error
 }
 
-// BenchmarkStandardLibrary does the same amount of work in the plain way: decode to a map, build an event of maps that has what
-// the mapper writes, encode it.
-func BenchmarkStandardLibrary(b *testing.B) {
-	m := newMapper(b, Options{})
-	inputs, size := mixed(b)
+// contenders are the mapper, and the same amount of work in the plain way: decode to a map, build an event of maps that has what the mapper writes,
+// encode it. encoding/json/v2 is its mirror: with GOEXPERIMENT=jsonv2 encoding/json itself would be built on it, and there would be nothing to
+// compare with in one run.
+func contenders(tb testing.TB, inputs []input) []contender {
+	tb.Helper()
+	m := newMapper(tb, Options{})
 	built := make([]map[string]any, len(inputs))
 	for i, in := range inputs {
 		events, err := m.Map(nil, in.rec, in.digest)
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		if err := json.Unmarshal(events[0].Value, &built[i]); err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
-	b.SetBytes(int64(size / len(inputs)))
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		n := i % len(inputs)
-		i++
+	plainly := func(n int, unmarshal func([]byte, any) error, marshal func(any) ([]byte, error)) error {
 		var record map[string]any
-		if err := json.Unmarshal(inputs[n].rec.Raw, &record); err != nil {
-			b.Fatal(err)
+		if err := unmarshal(inputs[n].rec.Raw, &record); err != nil {
+			return err
 		}
 		if _, err := time.Parse("2006-01-02T15:04:05", record["CreationTime"].(string)); err != nil {
-			b.Fatal(err)
+			return err
 		}
 		event, _ := clone(built[n]).(map[string]any)
 		sum := sha256.Sum256(inputs[n].rec.Raw)
 		event["raw_data_hash"].(map[string]any)["value"] = hex.EncodeToString(sum[:])
-		if _, err := json.Marshal(event); err != nil {
+		_, err := marshal(event)
+		return err
+	}
+	var dst []Event
+	return []contender{
+		{"mapper", func(n int) error {
+			var err error
+			dst, err = m.Map(dst[:0], inputs[n].rec, inputs[n].digest)
+			return err
+		}},
+		{"encoding/json", func(n int) error { return plainly(n, json.Unmarshal, json.Marshal) }},
+		{"json/v2", func(n int) error {
+			return plainly(n,
+				func(raw []byte, v any) error { return jsonv2.Unmarshal(raw, v) },
+				func(v any) ([]byte, error) { return jsonv2.Marshal(v) })
+		}},
+	}
+}
+
+// BenchmarkMap maps one record of the mix an iteration.
+func BenchmarkMap(b *testing.B) { benchmark(b, 0) }
+
+// BenchmarkStandardLibrary does the same with encoding/json.
+func BenchmarkStandardLibrary(b *testing.B) { benchmark(b, 1) }
+
+// BenchmarkJSONv2 does the same with the mirror of encoding/json/v2.
+func BenchmarkJSONv2(b *testing.B) { benchmark(b, 2) }
+
+func benchmark(b *testing.B, which int) {
+	b.Helper()
+	inputs, size := mixed(b)
+	c := contenders(b, inputs)[which]
+	b.SetBytes(int64(size / len(inputs)))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if err := c.do(i % len(inputs)); err != nil {
 			b.Fatal(err)
 		}
+		i++
 	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// BenchmarkRatios has the contenders do the whole mix in turns, so that a slow moment of the machine hits all alike, and compares the medians of their
+// turns.
+func BenchmarkRatios(b *testing.B) {
+	inputs, _ := mixed(b)
+	all := contenders(b, inputs)
+	turns := make([][]time.Duration, len(all))
+	for b.Loop() {
+		for i, c := range all {
+			began := time.Now()
+			for n := range inputs {
+				if err := c.do(n); err != nil {
+					b.Fatal(err)
+				}
+			}
+			turns[i] = append(turns[i], time.Since(began))
+		}
+	}
+	median := func(of []time.Duration) float64 {
+		slices.Sort(of)
+		return of[len(of)/2].Seconds()
+	}
+	mapper := median(turns[0])
+	b.ReportMetric(float64(len(inputs))/mapper, "records/s")
+	for i, c := range all[1:] {
+		b.ReportMetric(median(turns[i+1])/mapper, "x-"+c.name)
+	}
+	b.ReportMetric(0, "ns/op") // of all contenders together: it says nothing
+}
+
+// BenchmarkParts are the steps of a record that cannot be left out, each alone: what they take in sum is what a mapping without any rules would.
+func BenchmarkParts(b *testing.B) {
+	inputs, size := mixed(b)
+	mean := int64(size / len(inputs))
+	each := func(name string, step func(in *input)) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(mean)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				step(&inputs[i%len(inputs)])
+				i++
+			}
+		})
+	}
+	var r record
+	r.init()
+	each("decode", func(in *input) {
+		if err := r.decode(in.rec.Raw); err != nil {
+			b.Fatal(err)
+		}
+	})
+	each("hash", func(in *input) { sha256.Sum256(in.rec.Raw) })
+	events := make(map[*input]*ocsf.Event, len(inputs))
+	for i := range inputs {
+		events[&inputs[i]] = filled(b, inputs[i])
+	}
+	var out []byte
+	each("encode", func(in *input) { out = events[in].Append(out[:0]) })
+	each("own bytes", func(*input) {
+		value := make([]byte, len(out))
+		copy(value, out)
+	})
+}
+
+// filled is the event of a record before it is encoded; nothing of it is used again.
+func filled(tb testing.TB, in input) *ocsf.Event {
+	tb.Helper()
+	tables, err := loadTables()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := newWorker(tables, Options{})
+	if _, err := w.mapRecord(nil, in.rec, in.digest); err != nil {
+		tb.Fatal(err)
+	}
+	return &w.ev
 }
 
 // clone builds a tree of maps anew, as a mapper over maps has to.

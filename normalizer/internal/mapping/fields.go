@@ -133,8 +133,8 @@ const (
 	numFields
 )
 
-// fieldOf is the field of a name; letter case matters, as everywhere in JSON. It is one long table, in the form that the compiler
-// turns into a search.
+// fieldOf is the field of a name; letter case matters, as everywhere in JSON. Longer than a screen because it is one table, in the form
+// that the compiler turns into a search.
 func fieldOf(name string) field {
 	switch name {
 	case "Id":

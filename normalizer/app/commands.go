@@ -75,6 +75,7 @@ func setupMap(fs *flag.FlagSet) service.Action[Config] {
 	var opts offline.Options
 	fs.BoolVar(&opts.Validate, "validate", false, "judge each event by the OCSF schema; an invalid one is a line on standard error")
 	fs.BoolVar(&opts.Explain, "explain", false, "instead of events, say for each record which rule chose class and activity and where each attribute came from")
+	fs.BoolVar(&opts.Summary, "summary", false, "instead of events, say for each file how many records became events, and how many of these have a specific class and activity")
 	tenant := fs.String("tenant", "", "`GUID` of the tenant that the records belong to")
 	return func(ctx context.Context, call service.Call[Config]) error {
 		if *tenant != "" {

@@ -208,6 +208,47 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
+// FuzzAppend puts any texts and numbers into an event: the encoder writes JSON on one line from which they can be read again, and observables that are
+// where they say.
+func FuzzAppend(f *testing.F) {
+	f.Add("ana@example.org", "203.0.113.7", "a/b.docx", "Operation", int64(1772442067000), uint16(443), uint8(3))
+	f.Add("\xff", "::1", "\u2028\"\\", "", int64(-1), uint16(0), uint8(80))
+	f.Fuzz(func(t *testing.T, user, address, path, word string, number int64, port uint16, many uint8) {
+		e := logon()
+		classes := ocsf.Classes()
+		e.Class = classes[int(many)%len(classes)]
+		e.Activity, e.StatusID = ocsf.OtherValue(word), ocsf.OtherValue(word)
+		e.Time = number
+		e.User.Name, e.Actor.User.UID, e.Message = user, path, word+user
+		e.SrcEndpoint = ocsf.NetworkEndpoint{IP: address, Port: ocsf.Number(int64(port)), Hostname: path}
+		e.File = ocsf.File{Name: path, Path: path, URL: ocsf.URL{URLString: path}}
+		e.Privileges = []string{word, "", user}
+		for range many {
+			e.WebResources = append(e.WebResources, ocsf.WebResource{Name: word, UID: path, URLString: user})
+			e.Resources = append(e.Resources, ocsf.ResourceDetails{Name: user, UID: word})
+		}
+		b := e.Append(nil)
+		if again := e.Append(nil); string(again) != string(b) {
+			t.Fatalf("encoded twice:\n%s\n%s", b, again)
+		}
+		var got struct {
+			Time    int64
+			Message string
+		}
+		if err := json.Unmarshal(b, &got); err != nil || !utf8.Valid(b) || strings.ContainsAny(string(b), "\n") {
+			t.Fatalf("%v: %q", err, b)
+		}
+		if got.Time != number || utf8.ValidString(word+user) && got.Message != word+user {
+			t.Fatalf("got %d and %q, want %d and %q", got.Time, got.Message, number, word+user)
+		}
+		for _, p := range ocsf.Validate(b) {
+			if strings.HasPrefix(p.Code, "event_") || strings.HasPrefix(p.Code, "observable_") && !p.Warning {
+				t.Fatalf("%v in %s", p, b)
+			}
+		}
+	})
+}
+
 func FuzzValidate(f *testing.F) {
 	f.Add(logon().Append(nil))
 	f.Add([]byte(`{"class_uid":3002,"observables":[{"name":"a[99999999999999999999].b"}]}`))

@@ -34,10 +34,36 @@ func (w *worker) authentication() {
 
 // accountChange fills class 3001.
 func (w *worker) accountChange() {
+	if strings.EqualFold(w.op, "Update user") {
+		w.updatedUser()
+	}
 	if t := w.target(); t.some() {
 		w.ev.User = t.user()
 		w.wrote(t)
 		return
 	}
 	w.ev.User = w.anyone()
+}
+
+// updatedUser tells from the changed properties whether an update, for which the class has no activity, was one of those that it has: an account
+// that was blocked or unblocked, the first authentication factor or the removal of the last one.
+func (w *worker) updatedUser() {
+	r := &w.record
+	if _, now, changed := r.change("AccountEnabled"); changed {
+		switch {
+		case strings.Contains(now, "true"):
+			w.ev.Activity = ocsf.Value(ocsf.AccountChangeEnable)
+			return
+		case strings.Contains(now, "false"):
+			w.ev.Activity = ocsf.Value(ocsf.AccountChangeDisable)
+			return
+		}
+	}
+	before, now, changed := r.change("StrongAuthenticationMethod")
+	switch {
+	case changed && before == "" && now != "":
+		w.ev.Activity = ocsf.Value(ocsf.AccountChangeMFAFactorEnable)
+	case changed && before != "" && now == "":
+		w.ev.Activity = ocsf.Value(ocsf.AccountChangeMFAFactorDisable)
+	}
 }

@@ -6,6 +6,8 @@
 // vendor's own name.
 package mapping
 
+//go:generate go test -count=1 -run ^(TestDocument|TestVendorFields)$ -update .
+
 import (
 	"sync"
 

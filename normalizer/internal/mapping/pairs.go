@@ -129,6 +129,20 @@ func (r *record) modified(name string) string {
 	return ""
 }
 
+// change is what a property in ModifiedProperties was and what it was set to; changed says whether it is there and not the same.
+func (r *record) change(name string) (before, now string, changed bool) {
+	if r.at[fModifiedProperties] == 0 {
+		return "", "", false
+	}
+	for _, e := range r.pairs(fModifiedProperties).entries {
+		if isText(e.name, name) {
+			before, now = r.inner(e.before), r.inner(e.now)
+			return before, now, before != now
+		}
+	}
+	return "", "", false
+}
+
 // inner is the text of a value that is often JSON inside a string: quotes within the quotes come off.
 func (r *record) inner(raw []byte) string {
 	s := strings.TrimSpace(r.textOf(raw))

@@ -145,6 +145,35 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// classed is a mapper whose events have the class and activity that the record says.
+type classed struct{ echo }
+
+func (classed) Map(dst []mapping.Event, rec audit.Record, _ uint64) ([]mapping.Event, error) {
+	var e mapping.Event
+	if _, err := fmt.Sscanf(string(rec.Raw), `{"Id":"%d/%d"}`, &e.ClassUID, &e.ActivityID); err != nil {
+		return dst, err
+	}
+	e.Value = []byte("{}")
+	return append(dst, e), nil
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	r := New(classed{}, Options{Summary: true, Validate: true}, &out, &errs)
+	const in = `{"Id":"6003/1"}` + "\n" + `{"Id":"3001/99"}` + "\n" + `{"Id":"3001/0"}` + "\n" + `{"Id":"3001/2"}` + "\n" + `{"Id":"x"}` + "\n{"
+	if err := r.Map(t.Context(), "f", strings.NewReader(in)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "f: 6 records, 2 refused, 4 events, 4 invalid, 75.0 % in a specific class, 50.0 % with a named activity, 25.0 % with activity 99\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(one + "\n" + two))
 	f.Add([]byte("[" + one + "," + two + "]"))

@@ -10,7 +10,7 @@ BENCH_ROUNDS ?= 7
 BENCH ?=
 SIM ?=
 
-.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx bench-mapping long stack kill-standalone \
+.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx bench-mapping long clients stack kill-standalone \
 	fmt fmt-check vet tidy-check generate-check floors race lint vuln
 
 help: ## this list
@@ -43,6 +43,9 @@ bench-mapping: ## the mapping on one core against encoding/json and encoding/jso
 
 long: ## tests of minutes to hours: storms, kill loops
 	@.ci/tagged-tests long 6h -v
+
+clients: ## clients that nobody here wrote, against the simulator (curl, Python with pip; what cannot be had is passed over)
+	@cmd/m365sim/clients/run.sh
 
 stack: ## what docker-compose.yml starts, as processes on this machine; SIM="-records 100000" for the simulator
 	@deploy/stack.sh $(SIM)

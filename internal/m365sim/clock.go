@@ -33,14 +33,19 @@ func (a anchor) at(machine time.Time) time.Time {
 
 func (c clock) now() time.Time { return c.anchor.at(c.machine()) }
 
-// setClock continues the clock of the journal, at another speed from now on if the configuration has one.
-func (s *Server) setClock(past []event) error {
-	s.clock.machine = s.cfg.Clock
-	for _, e := range past {
+// lastAnchor returns the anchor that events leave; the zero one is the machine's clock.
+func lastAnchor(events []event) (last anchor) {
+	for _, e := range events {
 		if e.Kind == eventClock && e.Clock != nil {
-			s.clock.anchor = *e.Clock
+			last = *e.Clock
 		}
 	}
+	return last
+}
+
+// setClock continues the clock of the journal, at another speed from now on if the configuration has one.
+func (s *Server) setClock(past []event) error {
+	s.clock.machine, s.clock.anchor = s.cfg.Clock, lastAnchor(past)
 	if old := s.clock.anchor.Speed; old == s.cfg.Speed || old == 0 && s.cfg.Speed == 1 {
 		return nil
 	}

@@ -63,33 +63,6 @@ type journal struct {
 
 const journalName = "journal.ndjson"
 
-// FolderTenants returns the tenants that a simulator with this folder has, running or not. Whoever has them knows every record that
-// the simulator can serve.
-func FolderTenants(dir string) (tenants []tenant.Config, err error) {
-	f, err := os.Open(filepath.Join(dir, journalName))
-	if err != nil {
-		return nil, fmt.Errorf("m365sim: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	events, _, err := readEvents(f)
-	if err != nil {
-		return nil, fmt.Errorf("m365sim: read journal of %s: %w", dir, err)
-	}
-	at := map[string]int{}
-	for _, e := range events {
-		if e.Kind != eventOrigin || e.Setup == nil {
-			continue
-		}
-		if i, ok := at[e.Tenant]; ok {
-			tenants[i] = *e.Setup
-			continue
-		}
-		at[e.Tenant] = len(tenants)
-		tenants = append(tenants, *e.Setup)
-	}
-	return tenants, nil
-}
-
 const flushAfter = 200 * time.Millisecond
 
 func openJournal(dir string) (*journal, []event, error) {

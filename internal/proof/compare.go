@@ -21,8 +21,7 @@ func (c *check) compareRaw(ctx context.Context) error {
 		}
 	}
 	return Read(ctx, c.cfg.Brokers, topics, func(r *kgo.Record) error {
-		name := header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
-		cp := c.copies[c.place(name, r.Value)]
+		cp, name := c.copyAt(r)
 		if cp == nil {
 			c.report.add(audit.WorkloadOther, Unexpected, "raw", "record %s at %s", name, where(r))
 			return nil
@@ -84,8 +83,7 @@ func fromKgo(r *kgo.Record) kafkatx.Record {
 func (c *check) compareDeadLetters(ctx context.Context) error {
 	topics := []string{c.cfg.Names.DeadLetter(false), c.cfg.Names.DeadLetter(true)}
 	return Read(ctx, c.cfg.Brokers, topics, func(r *kgo.Record) error {
-		name := header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
-		cp := c.copies[c.place(name, r.Value)]
+		cp, name := c.copyAt(r)
 		if cp == nil {
 			c.report.row(audit.WorkloadOther).DeadLetters++
 			c.report.add(audit.WorkloadOther, Unexpected, "dead letter", "%s at %s (%s)", name, where(r), header(r, wire.HeaderReason))
@@ -129,6 +127,9 @@ func (c *check) compareEvents(ctx context.Context) error {
 				return err
 			}
 			for _, r := range p.enriched {
+				if c.late(r) {
+					continue // its event came after events were read
+				}
 				id := header(r, wire.HeaderID)
 				c.report.add(workloadOf(r.Topic), Unexpected, "enriched event", "%s at %s", id, where(r))
 			}
@@ -151,6 +152,9 @@ func (p *pairs) event(r *kgo.Record) {
 	uid := hashOf([]byte(id))
 	ev := c.events[uid]
 	if ev == nil {
+		if c.late(r) {
+			return
+		}
 		c.report.add(w, Unexpected, "event", "%s (record %s) at %s", id, header(r, wire.HeaderRecordID), where(r))
 		return
 	}
@@ -181,6 +185,7 @@ func (p *pairs) enrichedEvent(r *kgo.Record) {
 	uid := hashOf([]byte(id))
 	ev := c.events[uid]
 	switch {
+	case ev == nil && c.late(r):
 	case ev == nil:
 		c.report.add(w, Unexpected, "enriched event", "%s (record %s) at %s", id, header(r, wire.HeaderRecordID), where(r))
 	case ev.enriched > 0 || p.enriched[uid] != nil:

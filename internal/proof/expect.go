@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"millrace/pkg/audit"
 	"millrace/pkg/wire"
 )
@@ -18,7 +20,7 @@ func (c *check) expect(ctx context.Context) error {
 	err := c.cfg.Source(ctx, func(it Item) error {
 		env, refused := refusal(it.Raw)
 		if !refused {
-			count[identity(it.Domain, env.ID, nil)]++
+			count[identity(it, env.ID, nil)]++
 		}
 		return nil
 	})
@@ -30,7 +32,7 @@ func (c *check) expect(ctx context.Context) error {
 	return c.cfg.Source(ctx, func(it Item) error {
 		env, refused := refusal(it.Raw)
 		name := it.ContentID + "/" + strconv.Itoa(it.Index)
-		at := c.place(name, it.Raw)
+		at := c.place(it.Tenant, name, it.Raw)
 		if again := c.copies[at]; again != nil {
 			if c.cfg.ByContent {
 				again.want++
@@ -38,15 +40,15 @@ func (c *check) expect(ctx context.Context) error {
 			}
 			return nil // else the source named one position twice
 		}
-		cp := &copyOf{name: name, want: 1, sha: hashOf(it.Raw)}
+		cp := &copyOf{name: name, want: 1, sha: hashOf(it.Raw), fresh: it.Fresh}
 		c.copies[at] = cp
-		id := identity(it.Domain, env.ID, nil)
+		id := identity(it, env.ID, nil)
 		key := id
 		switch {
 		case refused:
 			key = at
 		case count[id] > 1:
-			key = identity(it.Domain, env.ID, canonical(it.Raw))
+			key = identity(it, env.ID, canonical(it.Raw))
 		}
 		n, known := distinct[key]
 		if !known {
@@ -59,17 +61,30 @@ func (c *check) expect(ctx context.Context) error {
 			contents[id]++
 		}
 		c.records[n].copies++
+		c.records[n].due = c.records[n].due || !it.Fresh
 		cp.record = n
 		return nil
 	})
 }
 
 // place is the key of a copy in check.copies.
-func (c *check) place(name string, raw []byte) hash {
+func (c *check) place(tenant, name string, raw []byte) hash {
 	if c.cfg.ByContent {
 		return hashOf(raw)
 	}
-	return hashOf([]byte(name))
+	return hashOf([]byte(strings.ToLower(tenant) + "/" + name))
+}
+
+// copyAt returns the copy that a record of a topic is, or was made from; nil if the tenant has none.
+func (c *check) copyAt(r *kgo.Record) (cp *copyOf, name string) {
+	name = header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
+	return c.copies[c.place(header(r, wire.HeaderTenant), name, r.Value)], name
+}
+
+// late reports whether an event belongs to a fresh record that reached raw after raw was read.
+func (c *check) late(r *kgo.Record) bool {
+	cp, _ := c.copyAt(r)
+	return cp != nil && cp.fresh && cp.raw == 0
 }
 
 // refusal judges by the rules of the contract whether a record can be mapped at all.
@@ -82,8 +97,8 @@ func refusal(raw []byte) (audit.Envelope, bool) {
 	return env, err != nil
 }
 
-func identity(domain audit.Domain, id string, content []byte) hash {
-	return hashOf(bytes.Join([][]byte{[]byte(domain), []byte(id), content}, []byte{0}))
+func identity(it Item, id string, content []byte) hash {
+	return hashOf(bytes.Join([][]byte{[]byte(strings.ToLower(it.Tenant)), []byte(it.Domain), []byte(id), content}, []byte{0}))
 }
 
 // canonical is the content of a record with its members in order of their names. It is made by the standard library, not by the code

@@ -17,7 +17,7 @@ func Feed(t *tenant.Tenant) Source {
 				domain = audit.DomainDLP
 			}
 			for i, raw := range b.Records {
-				if err := fn(Item{ContentID: b.ContentID, Index: i, Domain: domain, Raw: raw}); err != nil {
+				if err := fn(Item{Tenant: t.ID(), ContentID: b.ContentID, Index: i, Domain: domain, Raw: raw}); err != nil {
 					return err
 				}
 			}

@@ -24,6 +24,8 @@ type world struct {
 	t      *testing.T
 	names  wire.Names
 	addr   string
+	tenant string // of the records that carry carries
+	index  int    // of the next one
 	client *kgo.Client
 	items  []Item
 	raw    []kafkatx.Record
@@ -39,7 +41,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	w := &world{t: t, names: wire.Names{Prefix: "m365"}, addr: b.Addr()}
+	w := &world{t: t, names: wire.Names{Prefix: "m365"}, addr: b.Addr(), tenant: tenantID}
 	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.addr), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
@@ -61,14 +63,15 @@ func newWorld(t *testing.T) *world {
 
 // carry does what the pipeline does with one record.
 func (w *world) carry(raw string, publish bool) {
-	it := Item{ContentID: "blob", Index: len(w.items), Domain: audit.DomainAudit, Raw: []byte(raw)}
+	it := Item{Tenant: w.tenant, ContentID: "blob", Index: w.index, Domain: audit.DomainAudit, Raw: []byte(raw)}
+	w.index++
 	w.items = append(w.items, it)
 	env, err := audit.ParseEnvelope(it.Raw)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	rec := wire.RawRecord(w.names, 2, audit.Record{Raw: it.Raw, Provenance: audit.Provenance{
-		Tenant: tenantID, Source: audit.SourceEntra, Domain: it.Domain, ContentType: string(audit.Entra), ContentID: it.ContentID, Index: it.Index,
+		Tenant: audit.TenantID(w.tenant), Source: audit.SourceEntra, Domain: it.Domain, ContentType: string(audit.Entra), ContentID: it.ContentID, Index: it.Index,
 		Created: time.Unix(1_770_000_000, 0), Fetched: time.Unix(1_770_000_100, 0),
 	}}, env)
 	w.raw = append(w.raw, rec)
@@ -101,7 +104,7 @@ func mapAll(r audit.Record) ([]wire.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	uid := fmt.Sprintf("%s-%x", env.ID, digest)
+	uid := fmt.Sprintf("%s-%s-%x", r.Tenant, env.ID, digest)
 	return []wire.Event{{UID: uid, ClassUID: 3002, Value: fmt.Appendf(nil, `{"metadata":{"uid":%q},"index":%d}`, uid, r.Index)}}, nil
 }
 
@@ -151,6 +154,57 @@ func TestHolds(t *testing.T) {
 	want := Row{Has: 23, Raw: 23, Events: 21, Repeats: 1, Variants: 1, DeadLetters: 1, Enriched: 21}
 	if !r.Holds() || got != want {
 		t.Errorf("got %+v, want %+v\n%s", got, want, b.String())
+	}
+}
+
+// TestTwoTenants has another tenant with the same content ids, record ids and bytes.
+func TestTwoTenants(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		w := newWorld(t)
+		n := len(w.items)
+		w.tenant, w.index = "00000000-1111-4222-8333-444444444444", 0
+		for i, it := range w.items[:n] {
+			w.carry(string(it.Raw), i != 20)
+		}
+		if lost {
+			w.raw = w.raw[:len(w.raw)-5]
+		}
+		if r := w.prove(); r.Holds() == lost || r.Total().Has != 2*n {
+			t.Errorf("holds: %t, want %t; %+v: %+v", r.Holds(), !lost, r.Total(), r.Problems)
+		}
+	}
+}
+
+// TestFresh has records that the pipeline may have carried as far as any stage: nothing of them is missed, and what is there is judged.
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		tamper func(w *world)
+		holds  bool
+	}{
+		{"carried", func(*world) {}, true},
+		{"not on raw", func(w *world) { w.raw, w.events, w.rich = w.raw[:23], w.events[:21], w.rich[:21] }, true},
+		{"on raw only", func(w *world) { w.events, w.rich = w.events[:21], w.rich[:21] }, true},
+		{"not enriched", func(w *world) { w.rich = w.rich[:21] }, true},
+		{"after raw was read", func(w *world) { w.raw = w.raw[:23] }, true},
+		{"twice on raw", func(w *world) { w.raw = append(w.raw, w.raw[23]) }, false},
+		{"twice as an event", func(w *world) { w.events = append(w.events, w.events[21]) }, false},
+		{"altered", func(w *world) { w.raw[23].Value = bytes.Replace(w.raw[23].Value, []byte("fresh"), []byte("fresX"), 1) }, false},
+		{"an old one is missing", func(w *world) { w.events, w.rich = w.events[1:], w.rich[1:] }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.carry(`{"Id":"fresh","CreationTime":"2026-03-02T08:00:00","RecordType":15,"Workload":"AzureActiveDirectory","UserId":"u1@example.org"}`, true)
+			w.items[len(w.items)-1].Fresh = true
+			tt.tamper(w)
+			if r := w.prove(); r.Holds() != tt.holds {
+				t.Errorf("holds: %t, want %t; %+v", r.Holds(), tt.holds, r.Problems)
+			}
+		})
 	}
 }
 

@@ -16,6 +16,7 @@ type Blob struct {
 	ContentID   string
 	Created     time.Time // contentCreated, milliseconds
 	Expiration  time.Time // contentExpiration
+	Visible     time.Time // when listings begin to show it
 	Records     [][]byte  // the records in their order in the blob; valid until the callback returns
 }
 
@@ -184,7 +185,7 @@ func (t *Tenant) Blobs(ctx context.Context, until time.Time, fn func(Blob) error
 			continue
 		}
 		t.Render(&buf, d)
-		if err := fn(Blob{ContentType: d.ContentType, ContentID: d.ContentID, Created: d.Created, Expiration: d.Expiration, Records: buf.Records()}); err != nil {
+		if err := fn(Blob{ContentType: d.ContentType, ContentID: d.ContentID, Created: d.Created, Expiration: d.Expiration, Visible: d.Visible, Records: buf.Records()}); err != nil {
 			return err
 		}
 	}

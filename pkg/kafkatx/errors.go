@@ -131,6 +131,26 @@ func classify(err error) class {
 	return classFatal
 }
 
+// withRight adds to an authorizer's refusal which right is missing; the error itself names the topic, group or transactional id.
+func withRight(err error) error {
+	var code kafka.Error
+	if !errors.As(err, &code) {
+		return err
+	}
+	right := ""
+	switch code {
+	case kafka.TopicAuthorizationFailed:
+		right = "Read on the topics that it reads (inputs, state, status) and Write on those that it writes (outputs, state, status)"
+	case kafka.GroupAuthorizationFailed:
+		right = "Read on the group"
+	case kafka.TransactionalIDAuthorizationFailed:
+		right = "Write and Describe on the transactional id"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: this user needs %s: grant it and start again (-topics prints the commands)", err, right)
+}
+
 // lost says whether err leaves open if the request was carried out.
 func lost(err error) bool {
 	var code kafka.Error

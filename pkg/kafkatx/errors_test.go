@@ -64,3 +64,18 @@ func TestSentinels(t *testing.T) {
 		}
 	}
 }
+
+// TestRightIsNamed checks that an authorizer's refusal says what to grant, and stays what it was.
+func TestRightIsNamed(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]string{29: "Read on the topics", 30: "Read on the group", 53: "Write and Describe on the transactional id"} {
+		err := withRight(fmt.Errorf("operation: %w", kafka.Error(code)))
+		wantError(t, err, want, "operation")
+		if !errors.Is(err, kafka.Error(code)) {
+			t.Errorf("code %d is lost: %v", code, err)
+		}
+	}
+	if err := withRight(io.ErrUnexpectedEOF); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}

@@ -25,6 +25,9 @@ const (
 	nodeFetchBytes = 4 << 20
 
 	readCommitted = 1
+
+	// leaderPatience is how long a broker may take to hear that it no longer leads a partition.
+	leaderPatience = 5 * time.Second
 )
 
 // fetch sends one fetch request to a broker. The parts are filled in their order until the bound is reached.
@@ -129,15 +132,24 @@ func expected(set []byte) int {
 }
 
 // outOfRange finds out what OFFSET_OUT_OF_RANGE for want means: nil = it has gone away, else an *OutOfRangeError or why it cannot be told.
+// That the log ends before want has to be said for a while: a broker that does not know yet that it was replaced as the leader says so, too.
 func (c *Client) outOfRange(ctx context.Context, topic string, partition int32, want int64) error {
-	first, last, err := c.bounds(ctx, topic, partition)
-	if err != nil {
-		return err
+	var b backoff
+	for doubt := time.Now().Add(leaderPatience); ; {
+		first, last, err := c.bounds(ctx, topic, partition)
+		switch {
+		case err != nil:
+			return err
+		case want >= first && want <= last:
+			return nil
+		case want < first || time.Now().After(doubt):
+			return &OutOfRangeError{Topic: topic, Partition: partition, Want: want, First: first, Last: last}
+		}
+		c.layout.suspect(topic)
+		if !b.wait(ctx, kafka.OffsetOutOfRange) {
+			return ctx.Err()
+		}
 	}
-	if want < first || want > last {
-		return &OutOfRangeError{Topic: topic, Partition: partition, Want: want, First: first, Last: last}
-	}
-	return nil
 }
 
 // scan reads the committed records of one partition in [from, to), waiting for what is not committed yet, and returns where it stopped.

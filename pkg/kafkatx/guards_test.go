@@ -3,6 +3,7 @@ package kafkatx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -286,4 +287,29 @@ func TestAGenerousBrokerBringsNobodyBack(t *testing.T) {
 	if _, err := old.Produce(testContext(t), []Record{{Topic: "out"}}); !errors.Is(err, ErrFenced) {
 		t.Errorf("Produce: %v", err)
 	}
+}
+
+// TestMissingOutputTopic has a stage whose output topic is not there: it says so and waits, and goes on when the topic is made.
+func TestMissingOutputTopic(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(1, "in", "state", "status"))
+	fill(t, k.ListenAddrs(), "in", 1, 0, 10)
+	cfg := censusStage("waits", "in", "state", "out", "a")
+	cfg.TxnTimeout = time.Second
+	w, book := startLogged(t, ClientConfig{Brokers: k.ListenAddrs()}, cfg)
+	eventually(t, "the stage says what is missing", func() bool { return book.says("topic out", "[3] Unknown Topic Or Partition") })
+	if !w.Ready() {
+		t.Error("the stage does not wait")
+	}
+	createTopics(t, k.ListenAddrs(), 1, "out")
+	sight := startSight(t, k.ListenAddrs(), "out", nil)
+	eventually(t, "all are out", func() bool { return sight.count() >= 10 })
+	if err := w.finish(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	sent := map[string]int{}
+	for i := range 10 {
+		sent[fmt.Sprint(i)] = 1
+	}
+	checkCensus(t, k.ListenAddrs(), "out", sent)
 }

@@ -4,6 +4,9 @@ package kafkatx
 
 import (
 	"fmt"
+	"slices"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,7 +63,7 @@ func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
 		awaitOtherLeader(t, c, topic, old)
 		write(c, "after")
 		time.AfterFunc(time.Second, func() { _ = k.ResumeNode(int(old) - 1) })
-		heir := newProducer(t, reader, "writer", "zstd") // does not ask the leader
+		heir := newProducer(t, reader, "heir of "+topic, "zstd") // does not ask the leader
 		var got []string
 		end, err := heir.probe(testContext(t), topicPartition{topic, 0})
 		if err == nil {
@@ -73,5 +76,144 @@ func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
 			t.Errorf("state is %q, %v", got, err)
 		}
 		awaitReplicas(t, k.Brokers, 3)
+	}
+}
+
+// handover is a stage whose numbers change hands, and what a reader downstream sees of it.
+type handover struct {
+	brokers    []string
+	partitions int
+	stream     *stream
+	sight      *sight
+
+	mu      sync.Mutex
+	taken   int                 // how often a number's records began to come from another worker
+	by      map[int32]string    // of each number, who wrote its newest record
+	waiting map[int32]time.Time // numbers whose owner was killed, and when
+	stalls  []time.Duration     // from there to the first record of somebody else
+}
+
+// handoverTopics makes the topics of a stage under test, replicated where there are brokers for it.
+func handoverTopics(t *testing.T, brokers []string, partitions int) {
+	t.Helper()
+	specs := []TopicSpec{{Name: "status", Partitions: 1}}
+	for _, name := range []string{"in", "out", "state"} {
+		specs = append(specs, TopicSpec{Name: name, Partitions: partitions})
+	}
+	if _, err := newClient(t, brokers).EnsureTopics(testContext(t), specs, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func startHandover(t *testing.T, brokers []string, partitions int) *handover {
+	handoverTopics(t, brokers, partitions)
+	h := &handover{brokers: brokers, partitions: partitions, by: map[int32]string{}, waiting: map[int32]time.Time{}}
+	h.sight = startSight(t, brokers, "out", func(p int32, s seen) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.by[p] != s.by {
+			h.taken++
+			if since, ok := h.waiting[p]; ok {
+				h.stalls = append(h.stalls, s.at.Sub(since))
+				delete(h.waiting, p)
+			}
+		}
+		h.by[p] = s.by
+	})
+	h.stream = startStream(t, brokers, "in", partitions, 50*time.Millisecond)
+	return h
+}
+
+// killed notes that a worker is no more.
+func (h *handover) killed(by string, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p, who := range h.by {
+		if who == by {
+			h.waiting[p] = at
+		}
+	}
+}
+
+func (h *handover) settled() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting) == 0
+}
+
+func (h *handover) owned(by string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, who := range h.by {
+		if who == by {
+			n++
+		}
+	}
+	return n
+}
+
+func (h *handover) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.taken
+}
+
+// finish stops the stream, waits until all of it is out and judges it.
+func (h *handover) finish(t *testing.T) {
+	t.Helper()
+	sent := h.stream.stop()
+	h.sight.await(t, h.stream)
+	checkCensus(t, h.brokers, "out", sent)
+}
+
+// TestKafkaHandoverTime measures how long the numbers of a worker that was killed are without a commit, as a reader downstream sees it: killed at any
+// moment, and with a transaction open. The bound is the session timeout plus 5 s; on a machine that is busy with other things it is only reported.
+func TestKafkaHandoverTime(t *testing.T) {
+	k := testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties})
+	handoverTime(t, k.Brokers, 6, false)
+}
+
+func handoverTime(t *testing.T, brokers []string, kills int, strict bool) {
+	const session = 3 * time.Second
+	h := startHandover(t, brokers, 8)
+	launch := func(i int, step string) (string, *testkit.Process) {
+		w := twist{Brokers: brokers, Name: "handover", In: "in", State: "state", Out: "out", Session: session, By: fmt.Sprint("w", i)}
+		w.Step, w.Nth, w.Signal = step, 40, syscall.SIGKILL
+		return w.By, startProcess(t, w)
+	}
+	names, workers := make([]string, 3), make([]*testkit.Process, 3)
+	for i := range workers {
+		names[i], workers[i] = launch(i, "")
+	}
+	for i := range kills {
+		by, victim := names[0], workers[0]
+		if i%2 == 1 { // a fourth one, which dies with a transaction open
+			by, victim = launch(3+i, stepProduce)
+			select {
+			case <-victim.Done():
+			case <-time.After(deadline):
+				t.Fatalf("the worker did not get there:\n%s", victim.Output())
+			}
+			h.killed(by, time.Now())
+		} else {
+			eventually(t, "the worker has numbers", func() bool { return h.owned(by) > 0 })
+			at := time.Now()
+			victim.Kill()
+			h.killed(by, at)
+			name, next := launch(3+i, "")
+			names, workers = append(names[1:], name), append(workers[1:], next)
+		}
+		eventually(t, "all numbers are taken over", h.settled)
+	}
+	h.finish(t)
+	slices.Sort(h.stalls)
+	if len(h.stalls) == 0 {
+		t.Fatal("nothing was handed over")
+	}
+	worst := h.stalls[len(h.stalls)-1]
+	t.Logf("session timeout %v, %d kills, %d numbers handed over: p50 %v, max %v", session, kills, len(h.stalls),
+		h.stalls[len(h.stalls)/2].Round(10*time.Millisecond), worst.Round(10*time.Millisecond))
+	if strict && worst > session+5*time.Second {
+		t.Errorf("a number was without a commit for %v", worst)
 	}
 }

@@ -135,7 +135,7 @@ func (s *Stage) Run(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("stage %s: %w", s.cfg.group(), err)
+		return fmt.Errorf("stage %s: %w", s.cfg.group(), withRight(err))
 	}
 	// Two contexts: taking ends with the signal and stops new batches; working outlives it by the drain time, for the transactions
 	// that are under way and the membership that they are committed under.
@@ -166,7 +166,7 @@ func (s *Stage) Run(ctx context.Context) error {
 	defer cancel()
 	s.m.leave(leave)
 	if err := context.Cause(taking); err != nil && !errors.Is(err, context.Cause(ctx)) {
-		return fmt.Errorf("stage %s: %w", s.cfg.group(), err)
+		return fmt.Errorf("stage %s: %w", s.cfg.group(), withRight(err))
 	}
 	return nil
 }

@@ -115,6 +115,7 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 	tenantFlags(fs, &tc)
 	fs.StringVar(&app.ClientID, "client-id", m365sim.DefaultClientID, "client `id` of the registered app")
 	fs.StringVar(&app.Secret, "client-secret", m365sim.DefaultClientSecret, "its `secret`")
+	hookCA := fs.String("webhook-ca", "", "PEM `file` with certificates that receivers of webhooks may be signed by, besides the system's")
 	cert := fs.String("certificate", "", "PEM `file` with a certificate that may sign its client assertions")
 	serviceFlags(fs, &cfg)
 	tenants := fs.Int("tenants", 1, "number of tenants; the seeds of the others follow -seed")
@@ -131,6 +132,13 @@ func parse(args []string, stderr io.Writer) (m365sim.Config, string, error) {
 			return cfg, "", fmt.Errorf("read certificate: %w", err)
 		}
 		app.Certificates = text
+	}
+	if *hookCA != "" {
+		text, err := os.ReadFile(*hookCA)
+		if err != nil {
+			return cfg, "", fmt.Errorf("read the CA of webhooks: %w", err)
+		}
+		cfg.WebhookCAs = text
 	}
 	if *verbose {
 		cfg.Logger = slog.New(slog.NewJSONHandler(stderr, nil))

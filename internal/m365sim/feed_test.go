@@ -1,7 +1,10 @@
 package m365sim
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -479,6 +482,40 @@ func TestWebhook(t *testing.T) {
 	}
 	if a := r.start("Audit.General", `{"webhook":null}`); a.status != 200 || !strings.Contains(string(a.body), `"webhook":null`) {
 		t.Errorf("removal: %d %s", a.status, a.body)
+	}
+}
+
+// TestWebhookCertificate has a receiver that lets nobody in without a certificate of the simulator's CA (reference, "Webhook").
+func TestWebhookCertificate(t *testing.T) {
+	t.Parallel()
+	hook := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.VerifiedChains) == 0 || r.TLS.PeerCertificates[0].Subject.CommonName != "m365sim" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	hook.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}
+	for _, trusted := range []bool{true, false} {
+		dir := dirWithKey(t)
+		if hook.URL == "" {
+			ca, err := loadAuthority(dir, nil, testOrigin) // the one that the simulator will find
+			if err != nil {
+				t.Fatal(err)
+			}
+			hook.TLS.ClientCAs = x509.NewCertPool()
+			hook.TLS.ClientCAs.AddCert(ca.cert)
+			hook.TLS.Time = func() time.Time { return testOrigin } // as long as the certificates are valid at
+			hook.StartTLS()
+			t.Cleanup(hook.Close)
+		}
+		receiver := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
+		r := newRig(t, func(c *Config) { c.Dir, c.WebhookCAs = dir, receiver })
+		a := r.start("Audit.General", `{"webhook":{"address":"`+hook.URL+`"}}`)
+		if got := a.status == http.StatusOK; got != trusted {
+			t.Errorf("the certificate of the receiver's CA %t: %d %s", trusted, a.status, a.body)
+		}
+	}
+	if _, err := New(Config{WebhookCAs: []byte("none")}); err == nil {
+		t.Error("a file without certificates was taken")
 	}
 }
 

@@ -31,6 +31,7 @@ func (s *Server) keep(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.books.fold(s.now())
+		s.hooks.forget(s.now())
 		if err := s.saveCounts(); err != nil {
 			s.log.Error("simulator cannot keep its counts", "err", err)
 		}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -274,6 +276,82 @@ func TestHostile(t *testing.T) {
 	}
 	if err := r.s.Start("127.0.0.1:0"); err == nil {
 		t.Error("started twice")
+	}
+}
+
+// TestHostileBytes sends what no HTTP library would: the simulator refuses or hangs up, and goes on serving.
+func TestHostileBytes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	dial := func() *tls.Conn {
+		t.Helper()
+		conf := r.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+		conf.NextProtos = nil
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.s.URL(), "https://"), conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	host := "Host: localhost\r\n"
+	for name, request := range map[string]string{
+		"huge header":    "GET /_sim/health HTTP/1.1\r\n" + host + "X-Long: " + strings.Repeat("a", 1<<20) + "\r\n\r\n",
+		"many headers":   "GET /_sim/health HTTP/1.1\r\n" + host + strings.Repeat("X-A: b\r\n", 100_000) + "\r\n",
+		"no HTTP":        "\x16\x03\x01\x02\x00 hello\r\n\r\n",
+		"no host":        "GET /_sim/health HTTP/1.1\r\n\r\n",
+		"bad escape":     "GET /api/v1.0/%zz/activity/feed HTTP/1.1\r\n" + host + "\r\n",
+		"two lengths":    "POST /_sim/faults HTTP/1.1\r\n" + host + "Content-Length: 2\r\nContent-Length: 3\r\n\r\n[]",
+		"endless chunks": "POST /_sim/faults HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n20000\r\n[" + strings.Repeat(" ", 0x20000-1) + "\r\n20000\r\n" + strings.Repeat(" ", 0x20000),
+		"climbing path":  "GET /api/../../../ca-key.pem HTTP/1.1\r\n" + host + "Connection: close\r\n\r\n",
+	} {
+		conn := dial()
+		go func() { _, _ = io.WriteString(conn, request) }() // the other side may hang up in the middle; Cleanup ends it
+		answer := make([]byte, 12)
+		n, err := io.ReadFull(conn, answer)
+		if err == nil && (answer[9] == '2' || answer[9] == '5') {
+			t.Errorf("%s: answered %s", name, answer[:n])
+		}
+	}
+	slow := dial()
+	if _, err := io.WriteString(slow, "GET /_sim/health HTTP/1.1\r\nHos"); err != nil {
+		t.Fatal(err)
+	}
+	// The rest never comes. The server must be the one that ends it.
+	if _, err := io.ReadAll(slow); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a client that sends half a header holds its connection for two minutes")
+	}
+	if a := r.get(r.s.URL() + "/_sim/health"); a.status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", a.status, a.body)
+	}
+}
+
+// TestLoopbackOnly shows which addresses need permission.
+func TestLoopbackOnly(t *testing.T) {
+	t.Parallel()
+	s, err := New(Config{Dir: dirWithKey(t), Tenants: []tenant.Config{{Records: 100}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for addr, free := range map[string]bool{
+		"127.0.0.1:0": true, "127.8.9.10:0": true, "[::1]:0": true, "localhost:0": true,
+		":0": false, "0.0.0.0:0": false, "[::]:0": false, "192.0.2.1:443": false, "example.org:443": false, "localhost.example.org:1": false, "127.0.0.1": false,
+	} {
+		if err := s.checkAddr(addr); (err == nil) != free {
+			t.Errorf("%q: %v, free %t", addr, err, free)
+		}
+	}
+	s.cfg.AllowRemote = true
+	if err := s.checkAddr("0.0.0.0:0"); err != nil {
+		t.Errorf("allowed explicitly: %v", err)
 	}
 }
 

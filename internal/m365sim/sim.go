@@ -107,8 +107,11 @@ type Config struct {
 	// Faults are active from the start.
 	Faults []Fault
 
-	// WebhookClient calls webhooks. Default: a client with system roots and a timeout of 10 s.
+	// WebhookClient calls webhooks. Default: a client that trusts the system's roots, the simulator's CA and WebhookCAs, shows the
+	// simulator's certificate to receivers that ask for one, and waits for 10 s.
 	WebhookClient *http.Client
+	// WebhookCAs are PEM encoded certificates that receivers of webhooks may be signed by.
+	WebhookCAs []byte
 	// SkipWebhookValidation accepts every webhook address without calling it.
 	SkipWebhookValidation bool
 	// WebhookFailures is the number of failed deliveries after which a webhook is disabled. Default 10.
@@ -143,9 +146,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.TokenLife == 0 {
 		c.TokenLife = DefaultTokenLife
-	}
-	if c.WebhookClient == nil {
-		c.WebhookClient = &http.Client{Timeout: 10 * time.Second}
 	}
 	if c.WebhookFailures == 0 {
 		c.WebhookFailures = 10
@@ -238,6 +238,11 @@ func (s *Server) setUp() error {
 	var err error
 	if s.ca, err = loadAuthority(s.cfg.Dir, s.cfg.Hosts, s.cfg.Clock()); err != nil {
 		return err
+	}
+	if s.cfg.WebhookClient == nil {
+		if s.cfg.WebhookClient, err = s.ca.webhookClient(s.cfg.WebhookCAs); err != nil {
+			return err
+		}
 	}
 	if s.keys, err = loadTokenKeys(s.cfg.Dir); err != nil {
 		return err
@@ -464,6 +469,7 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 		<-done
 	}
+	s.cfg.WebhookClient.CloseIdleConnections()
 	err = errors.Join(err, s.journal.close(), s.saveCounts())
 	if s.tempDir != "" {
 		err = errors.Join(err, os.RemoveAll(s.tempDir))

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,7 +21,26 @@ import (
 // authority is the simulator's own certification authority and the server certificate that it signed.
 type authority struct {
 	path string // ca.pem
+	cert *x509.Certificate
 	leaf tls.Certificate
+}
+
+// webhookTimeout bounds one call of a webhook.
+const webhookTimeout = 10 * time.Second
+
+// webhookClient makes the client that calls webhooks. As the real service can, it proves to receivers that ask for a certificate who it
+// is.
+func (a *authority) webhookClient(roots []byte) (*http.Client, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a system without roots
+	}
+	pool.AddCert(a.cert)
+	if len(roots) > 0 && !pool.AppendCertsFromPEM(roots) {
+		return nil, errors.New("m365sim: WebhookCAs hold no certificate")
+	}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{a.leaf}, MinVersion: tls.VersionTLS12}}
+	return &http.Client{Transport: tr, Timeout: webhookTimeout}, nil
 }
 
 // loadAuthority reads the CA of a folder, or makes one, and signs a fresh server certificate. The CA stays the same over restarts, so
@@ -38,7 +58,7 @@ func loadAuthority(dir string, hosts []string, now time.Time) (*authority, error
 	if err != nil {
 		return nil, fmt.Errorf("m365sim: server certificate: %w", err)
 	}
-	return &authority{path: path, leaf: leaf}, nil
+	return &authority{path: path, cert: cert, leaf: leaf}, nil
 }
 
 func readCA(path, keyPath string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
@@ -119,7 +139,7 @@ func signLeaf(ca *x509.Certificate, caKey *ecdsa.PrivateKey, hosts []string, now
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "m365sim"}, NotBefore: now.Add(-24 * time.Hour), NotAfter: now.AddDate(2, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	for _, h := range hosts {

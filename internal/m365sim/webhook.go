@@ -171,7 +171,7 @@ func (h *webhooks) run(ctx context.Context) {
 		}
 		h.s.subs.each(func(k subKey, sub subscription) {
 			now := h.s.now()
-			if !sub.enabled || sub.hook == nil || sub.hook.status(now) != "enabled" {
+			if !sub.enabled || sub.hook == nil || sub.hook.status(now) != "enabled" || h.s.tenants[k.tenant] == nil {
 				delete(state, k)
 				return
 			}
@@ -234,6 +234,19 @@ func (h *webhooks) deliver(ctx context.Context, k subKey, sub subscription, d *d
 		off.Disabled = true
 		if err := h.s.record(event{Kind: eventWebhook, At: now, Tenant: k.tenant, App: k.app, ContentType: k.contentType, Webhook: &off}); err != nil {
 			h.s.log.Error("simulator cannot keep the state of a webhook", "err", err)
+		}
+	}
+}
+
+// forget drops the attempts for blobs that have expired.
+func (h *webhooks) forget(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k, sent := range h.sent {
+		for id := range sent {
+			if now.Sub(h.s.tenants[k.tenant].Expiration(id)) > foldAfter {
+				delete(sent, id)
+			}
 		}
 	}
 }

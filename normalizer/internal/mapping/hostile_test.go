@@ -23,6 +23,12 @@ func hostile() map[string]struct{ raw, reason string } {
 	inner := strings.TrimPrefix(members.String(), ",")
 	twice := members.String()[:1<<20]
 	twice = twice[:strings.LastIndexByte(twice, ',')]
+	million := strings.Builder{}
+	for i := range 1_000_000 {
+		fmt.Fprintf(&million, `,"m%d":%d`, i, i)
+	}
+	// 5 MB as a busy mailbox may send it: one record with thousands of items.
+	items := strings.Repeat(`{"Id":"RgAAAA","InternetMessageId":"<a@example.org>","ParentFolder":{"Id":"LgAA","Path":"\\Inbox"},"Subject":"`+strings.Repeat("s", 80)+`"},`, 25_000)
 	same := strings.Repeat(`,"X":1`, 200_000)
 	pairs := strings.Repeat(`{"Name":"a","Value":"b"},`, 100_000)
 	return map[string]struct{ raw, reason string }{
@@ -33,6 +39,8 @@ func hostile() map[string]struct{ raw, reason string } {
 		"a string of 64 MiB":               {head + `,"X":"` + strings.Repeat("x", 64<<20) + `"}`, ""},
 		"an operation of 8 MiB":            {`{"CreationTime":"2026-03-02T08:00:00","Id":"1","RecordType":8,"Operation":"` + strings.Repeat("Aa*", 8<<20/3) + `"}`, ""},
 		"many members":                     {head + members.String() + `}`, ""},
+		"a million members":                {head + million.String() + `}`, ""},
+		"5 MB of items":                    {`{"CreationTime":"2026-03-02T08:00:00","Id":"1","RecordType":3,"Workload":"Exchange","Operation":"HardDelete","AffectedItems":[` + items + `{}]}`, ""},
 		"many members inside":              {head + `,"X":{` + inner + `}}`, ""},
 		"one name many times":              {head + same + `}`, ""},
 		"many names twice":                 {head + twice + twice + `}`, ""},
@@ -86,7 +94,11 @@ func TestHostile(t *testing.T) {
 					t.Fatalf("%v in %.2000s", p, events[0].Value)
 				}
 			}
-			// What the rest of the pipeline reads must accept what this stage does.
+			// What the rest of the pipeline reads must accept what this stage does, and so must the digest that repeats are told by.
+			var g audit.Digester
+			if _, _, err := g.Read(raw); err != nil && tt.reason != ReasonInvalidJSON {
+				t.Errorf("audit.Digester refuses what the mapper takes: %v", err)
+			}
 			if _, err := audit.ParseEnvelope(raw); err != nil && tt.reason != ReasonInvalidJSON {
 				t.Errorf("audit.ParseEnvelope refuses what the mapper takes: %v", err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"millrace/ingester/internal/plan"
@@ -28,6 +29,7 @@ type App struct {
 	status  string // topic
 	tenants *roster
 	log     *slog.Logger
+	hooks   *hooks
 }
 
 // Program describes the binary.
@@ -63,12 +65,15 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	sc := source.Config{
 		Names: cfg.Kafka.Names(), Partitions: cfg.Kafka.Partitions, Control: cfg.Kafka.ControlPartitions,
 		Plan:      plan.Config{Fastest: cfg.Limits.PollFastest, Slowest: cfg.Limits.PollSlowest},
-		RetryWait: cfg.Limits.RetryWait, DirectoryEvery: cfg.Limits.DirectoryEvery, ListGrace: cfg.Limits.ListGrace,
+		RetryWait: cfg.Limits.RetryWait, DirectoryEvery: cfg.Limits.DirectoryEvery, ListGrace: cfg.Limits.ListGrace, Hook: webhookOf(cfg.Webhook),
 		Memory: int64(cfg.Limits.Memory), SpoolDir: cfg.Limits.SpoolDir, Log: rt.Log, Registerer: rt.Registry, Now: time.Now,
 	}
 	a := &App{status: cfg.Kafka.Names().Status(), tenants: newRoster(cfg, metrics), log: rt.Log}
 	if sc.Tenants, err = a.tenants.take(cfg.Tenants); err != nil {
 		return nil, err
+	}
+	sc.Directory = func(ctx context.Context, number int32, fn func(string, bool)) error {
+		return a.directory(ctx, cfg.Kafka.Names().Directory(), number, fn)
 	}
 	if a.sources, err = source.New(sc); err != nil {
 		return nil, err
@@ -84,6 +89,9 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 		Prefix: names.Prefix, Name: wire.StageIngester, StateTopic: names.Checkpoints(), StatusTopic: names.Status(),
 		Layout: stateLayout, New: a.sources.Handler, Codec: cfg.Kafka.Codec, SessionTimeout: cfg.Kafka.SessionTimeout,
 	})
+	if err == nil {
+		a.hooks, err = newHooks(ctx, cfg.Webhook, a.sources, rt.Registry)
+	}
 	if err != nil {
 		a.client.Close()
 		return nil, err
@@ -128,15 +136,34 @@ func (a *App) Run(ctx context.Context) error {
 	defer a.client.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.observe(ctx)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { a.observe(ctx) })
+	if a.hooks != nil {
+		beside.Go(func() {
+			if err := a.hooks.receiver.Serve(ctx, a.hooks.listener); err != nil {
+				a.log.Error("the webhook receiver has ended; polling goes on", "err", err)
+			}
+		})
+	}
 	err := a.stage.Run(ctx)
 	stop()
-	<-done
+	beside.Wait()
 	return err
+}
+
+// directory reads the keys of a partition of the directory topic.
+func (a *App) directory(ctx context.Context, topic string, number int32, fn func(key string, gone bool)) error {
+	first, last, err := a.client.Offsets(ctx, topic)
+	if err != nil {
+		return err
+	}
+	if int(number) >= len(last) {
+		return fmt.Errorf("topic %s has no partition %d", topic, number)
+	}
+	return a.client.ReadRange(ctx, topic, number, first[number], last[number], func(r kafkatx.Record) error {
+		fn(string(r.Key), r.Value == nil)
+		return nil
+	})
 }
 
 // observe shows the sources what is on the status topic: acknowledged gaps, and what other replicas have. It is worth no more than a line in the

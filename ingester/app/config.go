@@ -4,6 +4,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,30 @@ type Config struct {
 	Kafka          wire.Kafka `koanf:"kafka"`
 	Tenants        []Tenant   `koanf:"tenants" help:"The directories to read, one connector each. All replicas must have the same list."`
 	Limits         Limits     `koanf:"limits"`
+	Webhook        Webhook    `koanf:"webhook"`
+}
+
+// Webhook is the receiver of the feed's notifications: optional, and a hint only.
+type Webhook struct {
+	Address string      `koanf:"address" help:"Public address, https://host/path, under which Microsoft reaches the receiver; empty = no webhook. Polling alone is complete, a notification only makes it look earlier."`
+	Listen  string      `koanf:"listen" help:"host:port of the receiver. It speaks http: put a proxy with a certificate in front of it."`
+	AuthID  conf.Secret `koanf:"auth_id" help:"Where the value is that Microsoft has to send with each call: file:/run/secrets/name or env:NAME."`
+}
+
+// path is the path that the receiver answers.
+func (w Webhook) path() (string, error) {
+	u, err := url.Parse(w.Address)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil:
+		return "", fmt.Errorf("webhook.address: %q: give https://host/path, or nothing for no webhook", w.Address)
+	case !w.AuthID.IsSet():
+		return "", errors.New("webhook.auth_id: say where the value is that Microsoft has to send with each call")
+	case w.Listen == "":
+		return "", errors.New("webhook.listen: give host:port")
+	case u.Path == "":
+		return "/", nil
+	}
+	return u.Path, nil
 }
 
 // Tenant is one Microsoft 365 directory and the app registration that reads it. Exactly one of client_secret, certificate_file,
@@ -69,8 +94,9 @@ type Limits struct {
 // DefaultConfig is what an operator gets who says nothing.
 func DefaultConfig() Config {
 	return Config{
-		Config: service.DefaultConfig(9101),
-		Kafka:  wire.DefaultKafka(),
+		Config:  service.DefaultConfig(9101),
+		Kafka:   wire.DefaultKafka(),
+		Webhook: Webhook{Listen: "127.0.0.1:9111"},
 		Limits: Limits{
 			MaxBlob: m365.DefaultMaxBlob, Memory: 64 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second, ListGrace: time.Minute,
 			PollFastest: 2 * time.Second, PollSlowest: time.Minute,
@@ -96,6 +122,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("tenants.%d.id: %s is listed twice: one connector a tenant", i, id)
 		}
 		seen[id] = true
+	}
+	if c.Webhook.Address != "" {
+		if _, err := c.Webhook.path(); err != nil {
+			return err
+		}
 	}
 	l := c.Limits
 	switch {

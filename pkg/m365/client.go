@@ -79,6 +79,9 @@ func New(cfg Config) (*Client, error) {
 // Skew is how far the service's clock was ahead of this machine's at the last answer.
 func (c *Client) Skew() time.Duration { return time.Duration(c.c.skew.Load()) }
 
+// Host is the API's scheme and host.
+func (c *Client) Host() string { return strings.TrimRight(c.c.base.String(), "/") }
+
 // Webhook is the push address of a subscription.
 type Webhook struct {
 	Status     string `json:"status,omitempty"`

@@ -33,6 +33,7 @@ type State struct {
 	Resume  time.Time `json:"resume,omitzero"`  // everything created before it is done
 	Begun   time.Time `json:"begun,omitzero"`   // when the stream ran first
 	Started time.Time `json:"started,omitzero"` // last start request of the subscription, written before the call
+	Hooked  time.Time `json:"hooked,omitzero"`  // last request that changed the webhook, written before the call
 	History time.Time `json:"history,omitzero"` // when it was judged what of the first week the feed has
 	Delta   string    `json:"delta,omitempty"`  // where the next delta read of a directory goes on
 	Digest  string    `json:"digest,omitempty"` // import: see package importer

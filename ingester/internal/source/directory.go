@@ -29,6 +29,8 @@ const (
 type directory struct {
 	*stream
 	links map[string]string // kind → where its next round goes on
+	// domains are those on the topic; nil = not read yet. There is no delta of them, so each round is a full one.
+	domains map[string]bool
 }
 
 func newDirectory(t *tenant, now time.Time) *directory {
@@ -120,9 +122,14 @@ func (d *directory) kind(ctx context.Context, kind, link, first string, object f
 	if address == "" {
 		address = first
 	}
+	known, err := d.known(ctx, kind, link == "")
+	if err != nil {
+		return 0, err
+	}
+	seen := make(map[string]bool)
 	for range maxGraphPages {
 		var p page
-		if err := d.t.Graph.Get(ctx, op, address, &p); err != nil {
+		if err := d.get(ctx, op, address, &p); err != nil {
 			return n, err
 		}
 		u := &unit{stream: d.id}
@@ -135,8 +142,16 @@ func (d *directory) kind(ctx context.Context, kind, link, first string, object f
 			if err != nil {
 				return n, err
 			}
+			if known != nil {
+				seen[string(rec.Key)] = true
+			}
 			u.outputs = append(u.outputs, rec)
 			u.size += len(rec.Value) + 200
+		}
+		// In the transaction of the last page, whose link would otherwise hide what has gone. An answer that ends without a link, or is
+		// empty, is no proof of anything.
+		if p.Next == "" && (p.Delta != "" || kind == wire.KindDomain && len(seen) > 0) {
+			u.outputs = append(u.outputs, d.vanished(known, seen)...)
 		}
 		n += len(p.Value)
 		if p.Delta != "" {
@@ -156,10 +171,65 @@ func (d *directory) kind(ctx context.Context, kind, link, first string, object f
 			d.links[kind] = p.Delta
 		}
 		if address = p.Next; address == "" {
+			if kind == wire.KindDomain && known != nil {
+				d.domains = seen
+			}
 			return n, nil
 		}
 	}
 	return n, fmt.Errorf("%s: %w: more than %d pages", op, m365.ErrBadAnswer, maxGraphPages)
+}
+
+const graphTries = 6 // of one request, before the whole round waits
+
+// get reads one page. A request that fails in passing is made again alone: a round reads thousands, and each of them may fail.
+func (d *directory) get(ctx context.Context, op, address string, into *page) error {
+	for try := 1; ; try++ {
+		*into = page{}
+		err := d.t.Graph.Get(ctx, op, address, into)
+		class := m365.ClassOf(err)
+		if err == nil || ctx.Err() != nil || try == graphTries || needsOperator(err) || class != m365.ClassTransient && class != m365.ClassThrottled {
+			return err
+		}
+		wait := max(d.o.s.cfg.RetryWait/8<<try, retryAfter(err))
+		d.log.Info("a request for the directory failed, it comes again", "operation", op, "attempt", try, "wait", wait, "err", err)
+		pause(ctx, wait, nil)
+	}
+}
+
+// known are the keys of a kind that the topic has, for a full read; nil if they are not asked for.
+func (d *directory) known(ctx context.Context, kind string, full bool) (map[string]bool, error) {
+	if !full || d.o.s.cfg.Directory == nil {
+		return nil, nil //nolint:nilnil // a delta says itself what has gone
+	}
+	if kind == wire.KindDomain && d.domains != nil {
+		return d.domains, nil
+	}
+	prefix := string(d.t.ID) + ":" + kind + ":"
+	known := make(map[string]bool)
+	err := d.o.s.cfg.Directory(ctx, d.o.number, func(key string, gone bool) {
+		switch {
+		case !strings.HasPrefix(key, prefix):
+		case gone:
+			delete(known, key)
+		default:
+			known[key] = true
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what is known of %ss: %w", kind, err)
+	}
+	return known, nil
+}
+
+// vanished removes the objects that are known and were not in a full read.
+func (d *directory) vanished(known, seen map[string]bool) (out []kafkatx.Record) {
+	for _, key := range slices.Sorted(maps.Keys(known)) {
+		if !seen[key] {
+			out = append(out, kafkatx.Record{Topic: d.o.s.cfg.Names.Directory(), Partition: d.o.number, Key: []byte(key)})
+		}
+	}
+	return out
 }
 
 // stageLinks has the links written in the transaction of the last page of a round.
@@ -261,7 +331,7 @@ func (d *directory) group(ctx context.Context, raw json.RawMessage) (string, any
 	address := "/v1.0/groups/" + m365.Escape(o.ID) + "/members?$select=id&$top=999"
 	for address != "" && len(g.Members) < maxGroupMembers {
 		var p page
-		if err := d.t.Graph.Get(ctx, "read group members", address, &p); err != nil {
+		if err := d.get(ctx, "read group members", address, &p); err != nil {
 			if m365.ClassOf(err) == m365.ClassLost {
 				break // removed meanwhile: the next round says so
 			}

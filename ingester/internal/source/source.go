@@ -54,8 +54,13 @@ type Config struct {
 	RefusedWait    time.Duration // wait after a refusal that an operator has to mend; 0 = 15 min
 	DirectoryEvery time.Duration // between two reads of a directory's changes; 0 = 5 min
 	Memory         int64         // bytes of blobs held in memory by all numbers; 0 = 64 MiB
-	ListGrace      time.Duration // how long replicas may have different lists of tenants, as while a change is rolled out; 0 = 1 min
-	SpoolDir       string        // where large blobs wait; "" = the system's folder for temporary files
+	// Directory calls fn for each key on the directory topic's partition of a number, in order, and says whether its value is null. It is what a
+	// full read of a directory needs to find what has gone; nil = such objects stay.
+	Directory func(ctx context.Context, number int32, fn func(key string, gone bool)) error
+	// Hook gives the webhook that subscriptions are to have; nil, or one that returns nil, = none.
+	Hook      func() *m365.Webhook
+	ListGrace time.Duration // how long replicas may have different lists of tenants, as while a change is rolled out; 0 = 1 min
+	SpoolDir  string        // where large blobs wait; "" = the system's folder for temporary files
 
 	Log        *slog.Logger
 	Registerer prometheus.Registerer

@@ -33,6 +33,7 @@ type stream struct {
 	enabled chan struct{}    // closed once the subscription is on
 	nudge   chan struct{}    // capacity 1: something may have changed for the lister
 	fails   [2]int           // listings failed in a row: live ones, others
+	hinted  time.Time        // when a hint made it list last
 }
 
 // tenant is one tenant as its owner runs it.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/ingester/internal/checkpoint"
+	"millrace/pkg/audit"
 	"millrace/pkg/m365"
 	"millrace/pkg/wire"
 )
@@ -57,9 +58,10 @@ func (t *tenant) startMissing(ctx context.Context) (pending time.Duration, err e
 		}
 		return 0, err
 	}
-	on := make(map[string]bool)
+	on, hooks := make(map[string]bool), make(map[string]*m365.Webhook)
 	for _, s := range subs {
 		on[string(s.ContentType)] = s.Status == "enabled" || s.Status == ""
+		hooks[string(s.ContentType)] = s.Webhook
 	}
 	var errs []error
 	for _, st := range t.streams {
@@ -69,6 +71,7 @@ func (t *tenant) startMissing(ctx context.Context) (pending time.Duration, err e
 		}
 		if on[string(st.ct)] {
 			st.enable()
+			st.rehook(ctx, hooks[string(st.ct)])
 			continue
 		}
 		wait, err := st.start(ctx)
@@ -101,37 +104,56 @@ func (st *stream) running() bool {
 	return st.plan != nil
 }
 
-// start requests the subscription. The request is on record before it is made, so that no crash can make two of them in 15 minutes.
+// mayRequest is how long to wait until the service takes another start request for the content type. The lock is held.
+func (st *stream) mayRequest(now time.Time) time.Duration {
+	last := st.state.Started
+	if st.state.Hooked.After(last) {
+		last = st.state.Hooked
+	}
+	return max(0, last.Add(startEvery).Sub(now))
+}
+
+// record writes a start request down before it is made, so that no crash can make two of them in 15 minutes.
+func (st *stream) record(ctx context.Context, note func(*checkpoint.State)) error {
+	o := st.o
+	o.mu.Lock()
+	state := st.state
+	note(&state)
+	u := &unit{stream: st.id}
+	if st.plan == nil {
+		u.stage = func(c *checkpoint.Change) {
+			if st.plan == nil {
+				c.Set(st.id, state)
+			}
+		}
+		u.merged = func() { note(&st.state) }
+	} else {
+		note(&st.state) // durable writes it with the cursor
+	}
+	o.mu.Unlock()
+	return o.offerAndWait(ctx, u)
+}
+
+// start requests the subscription, with the webhook if there is one. A webhook that the service does not take is done without.
 func (st *stream) start(ctx context.Context) (wait time.Duration, err error) {
 	o := st.o
 	o.mu.Lock()
 	now := st.now()
-	if next := st.state.Started.Add(startEvery); now.Before(next) {
-		o.mu.Unlock()
-		return next.Sub(now), nil
-	}
-	state := st.state
-	state.Started = now.Truncate(time.Second)
-	if st.plan != nil {
-		state.Cursor, state.Resume = o.book.State(st.id).Cursor, o.book.State(st.id).Resume
-	}
+	wait = st.mayRequest(now)
 	o.mu.Unlock()
-	u := &unit{stream: st.id}
-	u.stage = func(c *checkpoint.Change) {
-		if st.plan == nil {
-			c.Set(st.id, state)
-		}
+	if wait > 0 {
+		return wait, nil
 	}
-	u.merged = func() { st.state.Started = state.Started }
-	if st.plan != nil {
-		o.mu.Lock()
-		st.state.Started = state.Started // durable writes it with the cursor
-		o.mu.Unlock()
-	}
-	if err := o.offerAndWait(ctx, u); err != nil {
+	if err := st.record(ctx, func(s *checkpoint.State) { s.Started = now.Truncate(time.Second) }); err != nil {
 		return 0, err
 	}
-	if err := st.t.Feed.Start(ctx, st.ct, nil); err != nil {
+	hook := o.s.hook()
+	err = st.t.Feed.Start(ctx, st.ct, hook)
+	if hook != nil && err != nil && m365.ClassOf(err) == m365.ClassConfig {
+		st.log.Warn("the webhook is refused; polling goes on without it", "err", err)
+		err = st.t.Feed.Start(ctx, st.ct, nil)
+	}
+	if err != nil {
 		o.mu.Lock()
 		st.status.failed(err, st.now())
 		o.mu.Unlock()
@@ -149,6 +171,66 @@ func (st *stream) start(ctx context.Context) (wait time.Duration, err error) {
 	st.enable()
 	return 0, nil
 }
+
+// rehook gives a subscription that is on the webhook of the configuration, if it has another or none. Nothing depends on it.
+func (st *stream) rehook(ctx context.Context, has *m365.Webhook) {
+	want := st.o.s.hook()
+	if want == nil || has != nil && has.Address == want.Address && (has.Status == "enabled" || has.Status == "") {
+		return
+	}
+	st.o.mu.Lock()
+	now := st.now()
+	wait := st.mayRequest(now)
+	st.o.mu.Unlock()
+	if wait > 0 || st.record(ctx, func(s *checkpoint.State) { s.Hooked = now.Truncate(time.Second) }) != nil {
+		return
+	}
+	if err := st.t.Feed.Start(ctx, st.ct, want); err != nil {
+		st.log.Warn("the webhook is refused; polling goes on without it", "err", err)
+		return
+	}
+	st.log.Info("webhook set")
+}
+
+// hook is the webhook of the configuration; nil = none.
+func (s *Sources) hook() *m365.Webhook {
+	if s.cfg.Hook == nil {
+		return nil
+	}
+	return s.cfg.Hook()
+}
+
+// API is the host of a tenant's feed; ok is false for a tenant that is not read here.
+func (s *Sources) API(id audit.TenantID) (host string, ok bool) {
+	list, _ := s.list()
+	for _, t := range list {
+		if t.ID == id && t.Feed != nil {
+			return t.Feed.Host(), true
+		}
+	}
+	return "", false
+}
+
+// Hint makes a content type be listed soon, because something says that it has news: no more often than an active one is polled anyway.
+func (s *Sources) Hint(id audit.TenantID, ct audit.ContentType) {
+	number := s.Number(id)
+	for _, o := range s.running() {
+		if o.number != number {
+			continue
+		}
+		o.mu.Lock()
+		for _, st := range o.streams {
+			if now := s.cfg.Now(); st.plan != nil && st.t.ID == id && st.ct == ct && now.Sub(st.hinted) >= s.fastest() {
+				st.hinted = now
+				st.plan.Wake(st.now())
+				poke(st.nudge)
+			}
+		}
+		o.mu.Unlock()
+	}
+}
+
+func (s *Sources) fastest() time.Duration { return max(s.cfg.Plan.Fastest, 10*time.Millisecond) }
 
 // enable lets the stream list.
 func (st *stream) enable() {

@@ -147,7 +147,7 @@ func TestTraffic(t *testing.T) {
 // TestEveryRecordTypeOccurs plans a large week and renders none of it.
 func TestEveryRecordTypeOccurs(t *testing.T) {
 	t.Parallel()
-	tn, err := New(Config{Seed: 3, Records: 500_000, Origin: origin})
+	tn, err := New(Config{Seed: 3, Size: Large, Origin: origin})
 	if err != nil {
 		t.Fatal(err)
 	}

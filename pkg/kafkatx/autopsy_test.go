@@ -66,6 +66,18 @@ func autopsy(t testing.TB, brokers []string) {
 	}
 }
 
+// logFeeds logs what a worker's fetcher is up to.
+func (w *worker) logFeeds(t testing.TB) {
+	t.Helper()
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	t.Logf("group %s: %d bytes buffered, requests under way by broker: %v", w.cfg.group(), w.f.buffered, w.f.inflight)
+	for _, fd := range w.f.feeds {
+		t.Logf("  topic %s, partition %d: taken %d, next %d, stable %d of %d, %d chunks, busy %t, not before %v, %v",
+			fd.tp.topic, fd.tp.partition, fd.taken, fd.next, fd.stable, fd.end, len(fd.chunks), fd.busy, fd.after, fd.in.err)
+	}
+}
+
 func logError(t testing.TB, what string, err error) {
 	if err != nil {
 		t.Logf("%s: %v", what, err)

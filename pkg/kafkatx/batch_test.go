@@ -236,7 +236,7 @@ func TestHostileBatchesAreBounded(t *testing.T) {
 			{"empty headers", 1, headers, 1, errHeavy, 4},
 			{"one large record again and again", 1, whole, 8, nil, 6},
 		} {
-			if kind == codecNone && len(tc.body) > maxInflated {
+			if kind == codecNone && (len(tc.body) > maxInflated || tc.times > 1) {
 				continue // not compressed: it is as large as it is
 			}
 			body, err := c.deflate(kind, nil, tc.body)

@@ -58,13 +58,14 @@ func parseCodec(name string) (codec, error) {
 // codecs holds the reusable compressors and decompressors of a client. It is safe for concurrent use, and needs no closing: nothing is
 // streamed, so that no goroutine runs between calls.
 type codecs struct {
-	zenc    *zstd.Encoder
-	zdec    *zstd.Decoder
-	gzw     sync.Pool // of *gzip.Writer
-	gzr     sync.Pool // of *gzip.Reader
-	lzw     sync.Pool // of *lz4.Writer
-	lzr     sync.Pool // of *lz4.Reader
-	scratch sync.Pool // of *[]byte: batches before compression, up to 4 MiB each, shared by all producers
+	zenc     *zstd.Encoder
+	zdec     *zstd.Decoder
+	gzw      sync.Pool // of *gzip.Writer
+	gzr      sync.Pool // of *gzip.Reader
+	lzw      sync.Pool // of *lz4.Writer
+	lzr      sync.Pool // of *lz4.Reader
+	inflated sync.Pool // of *[]byte: batches after decompression, the same
+	scratch  sync.Pool // of *[]byte: batches before compression, up to 4 MiB each, shared by all producers
 }
 
 func newCodecs() (*codecs, error) {
@@ -139,7 +140,7 @@ func (c *codecs) inflate(kind codec, src []byte) ([]byte, error) {
 		if err := r.Reset(bytes.NewReader(src)); err != nil {
 			return nil, err
 		}
-		return readBounded(r, len(src))
+		return c.readBounded(r)
 	case codecLz4:
 		r, _ := c.lzr.Get().(*lz4.Reader)
 		if r == nil {
@@ -147,19 +148,38 @@ func (c *codecs) inflate(kind codec, src []byte) ([]byte, error) {
 		}
 		defer c.lzr.Put(r)
 		r.Reset(bytes.NewReader(src))
-		return readBounded(r, len(src))
+		return c.readBounded(r)
 	}
 	return nil, fmt.Errorf("unknown codec %d", kind)
 }
 
-func readBounded(r io.Reader, hint int) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(min(4*hint, 4<<20) + bytes.MinRead)
-	n, err := b.ReadFrom(io.LimitReader(r, maxInflated+1))
-	if err == nil && n > maxInflated {
-		err = errInflated
+// readBounded reads to the end of r, by way of a buffer that is used again, so that what is returned is as large as it has to be.
+func (c *codecs) readBounded(r io.Reader) ([]byte, error) {
+	p, _ := c.inflated.Get().(*[]byte)
+	if p == nil {
+		p = new(make([]byte, 0, 64<<10))
 	}
-	return b.Bytes(), err
+	b := (*p)[:0]
+	for {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(2*cap(b), maxInflated+1)), b...)
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > maxInflated:
+			return nil, errInflated
+		case err == nil:
+		case !errors.Is(err, io.EOF):
+			return nil, err
+		case len(b) > rawBatchBytes: // not one of ours: the buffer is let go with it
+			return b, nil
+		default:
+			*p = b
+			c.inflated.Put(p)
+			return bytes.Clone(b), nil
+		}
+	}
 }
 
 // xerialHeader starts the framing that the Java client puts around snappy blocks: magic, version 1, compatible with 1.

@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // storm runs a pipeline of two stages, a counter and behind it a relay, each by several workers that are crashed again and again while records come in.
@@ -26,6 +28,7 @@ type storm struct {
 	workers    int // of each stage
 	batch      int // records of a transaction at most
 	faults     bool
+	ghosts     bool // the broker keeps members for ever whose JoinGroup was answered in vain, as kfake does
 	judges     []judge
 
 	live    func(ctx context.Context, t *testing.T, s *storm, stage stormStage) (end string) // is one worker's life, and says how it ended
@@ -195,6 +198,9 @@ func (s *storm) write(t *testing.T, source *Producer, from, count int) {
 
 // settle lets one worker a stage finish, and abort by fencing what the dead ones left open.
 func (s *storm) settle(t *testing.T) {
+	if s.ghosts {
+		evict(t, s.brokers, "test.first", "test.second")
+	}
 	var workers []*worker
 	for _, stage := range s.stages() {
 		workers = append(workers, startWorker(t, s.brokers, stage.config(nil, nil), nil))
@@ -207,12 +213,40 @@ func (s *storm) settle(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			autopsy(t, s.brokers)
+			for _, w := range workers {
+				w.logFeeds(t)
+			}
 			t.Fatalf("the last workers do not finish: %+v, %v; ready: %t, %t", pos, err, workers[0].Ready(), workers[1].Ready())
 		}
 	}
 	for _, w := range workers {
 		if err := w.finish(); err != nil {
 			t.Errorf("last worker: %v", err)
+		}
+	}
+}
+
+// evict makes groups forget all of their members, who are dead.
+func evict(t *testing.T, brokers []string, groups ...string) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	described, err := kadm.NewClient(cl).DescribeGroups(testContext(t), groups...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range described {
+		req := kmsg.NewPtrLeaveGroupRequest()
+		req.Group = g.Group
+		for _, m := range g.Members {
+			member := kmsg.NewLeaveGroupRequestMember()
+			member.MemberID = m.MemberID
+			req.Members = append(req.Members, member)
+		}
+		if _, err := req.RequestWith(testContext(t), cl); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -255,7 +289,7 @@ func kfakeStorm(t *testing.T) *storm {
 	const partitions = 8
 	k := newCluster(t, 3, kfake.SeedTopics(partitions, "in", "mid", "out", "state"), kfake.SeedTopics(1, "status"))
 	return &storm{
-		brokers: k.ListenAddrs(), partitions: partitions, keys: 2000, session: time.Second, workers: 2, batch: 200, faults: true, limit: 10 * time.Minute,
+		brokers: k.ListenAddrs(), partitions: partitions, keys: 2000, session: time.Second, workers: 2, batch: 200, faults: true, ghosts: true, limit: 10 * time.Minute,
 		judges: judges()[:1], live: liveInside(4 * time.Second),
 		disturb: func(ctx context.Context) {
 			k.ShufflePartitionLeaders()

@@ -191,6 +191,9 @@ func (c *Cluster) PauseNode(i int) error { return c.nodes[i].signal(syscall.SIGS
 // ResumeNode lets a paused node go on.
 func (c *Cluster) ResumeNode(i int) error { return c.nodes[i].signal(syscall.SIGCONT) }
 
+// NodePID returns the process id of node i.
+func (c *Cluster) NodePID(i int) int { return c.nodes[i].process().cmd.Process.Pid }
+
 // NodeRunning tells whether node i's process is there. A broker whose data folder is full halts by itself.
 func (c *Cluster) NodeRunning(i int) bool { return !c.nodes[i].ended() }
 

@@ -105,6 +105,7 @@ func (a *App) assemble(metrics *enrich.Metrics, shared *wire.Metrics, rt service
 		Name:           wire.StageEnricher,
 		Inputs:         names.EventsAll(),
 		StatusTopic:    names.Status(),
+		Topics:         a.cfg.Kafka.Specs(wire.StageEnricher),
 		Codec:          a.cfg.Kafka.Codec,
 		SessionTimeout: a.cfg.Kafka.SessionTimeout,
 		New:            func(int32) (kafkatx.Handler, error) { return enrich.New(processors), nil },

@@ -87,7 +87,7 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	names := cfg.Kafka.Names()
 	a.stage, err = kafkatx.NewStage(a.client, kafkatx.StageConfig{
 		Prefix: names.Prefix, Name: wire.StageIngester, StateTopic: names.Checkpoints(), StatusTopic: names.Status(),
-		Layout: stateLayout, New: a.sources.Handler, Codec: cfg.Kafka.Codec, SessionTimeout: cfg.Kafka.SessionTimeout,
+		Topics: cfg.Kafka.Specs(wire.StageIngester), Layout: stateLayout, New: a.sources.Handler, Codec: cfg.Kafka.Codec, SessionTimeout: cfg.Kafka.SessionTimeout,
 	})
 	if err == nil {
 		a.hooks, err = newHooks(ctx, cfg.Webhook, a.sources, rt.Registry)

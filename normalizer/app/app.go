@@ -68,7 +68,7 @@ func build(ctx context.Context, cfg Config, rt service.Runtime, mapper normalize
 	names := cfg.Kafka.Names()
 	stage, err := kafkatx.NewStage(client, kafkatx.StageConfig{
 		Prefix: cfg.Kafka.Prefix, Name: wire.StageNormalizer,
-		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Layout: normalize.Layout,
+		Inputs: names.RawAll(), StateTopic: names.Seen(), StatusTopic: names.Status(), Topics: cfg.Kafka.Specs(wire.StageNormalizer), Layout: normalize.Layout,
 		New:             func(number int32) (kafkatx.Handler, error) { return normalize.New(number, handlers) },
 		MaxBatchRecords: cfg.Batch.Records, MaxBatchBytes: int(cfg.Batch.Bytes), Codec: cfg.Kafka.Codec,
 		SessionTimeout: cfg.Kafka.SessionTimeout,

@@ -78,7 +78,10 @@ type StageConfig struct {
 	// StatusTopic (compacted, one partition) remembers under the key "stage:<Prefix>.<Name>:<number>" that this stage once ran on a number, so
 	// that a missing committed offset is told from a first start.
 	StatusTopic string
-	Layout      int // version of the state layout; members of two layouts refuse to share a group
+	// Topics are all topics that the stage reads and writes, with their partition counts. A running stage looks from time to time whether they are as they were,
+	// and stops when one is not. Optional: the topics above are watched anyway.
+	Topics []TopicSpec
+	Layout int // version of the state layout; members of two layouts refuse to share a group
 	// New makes the handler of a number, on assignment, before its state is loaded.
 	New func(number int32) (Handler, error)
 

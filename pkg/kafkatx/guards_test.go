@@ -313,3 +313,34 @@ func TestMissingOutputTopic(t *testing.T) {
 	}
 	checkCensus(t, k.ListenAddrs(), "out", sent)
 }
+
+// TestTopicGoneWhileRunning deletes an output topic. The stage's look at its topics names it; what grew is named as well.
+func TestTopicGoneWhileRunning(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(1, "in", "out", "grows", "status"))
+	cfg := testStage("present", []string{"in"}, "", "out")
+	cfg.Topics = []TopicSpec{{Name: "in", Partitions: 1}, {Name: "out", Partitions: 1}, {Name: "grows", Partitions: 1}}
+	s, err := NewStage(newClient(t, k.ListenAddrs()), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.checkPresent(testContext(t)); err != nil {
+		t.Errorf("all are there: %v", err)
+	}
+	if _, err := admin(t, k.ListenAddrs()).DeleteTopics(testContext(t), "out"); err != nil {
+		t.Fatal(err)
+	}
+	s.c.layout.suspect("out")                                       // else it is asked about again when what is known of it is old
+	ctx, cancel := context.WithTimeout(testContext(t), time.Second) // shorter than its patience
+	defer cancel()
+	wantError(t, s.checkPresent(ctx), "out", "who deleted them", "-topics prints")
+	cfg.Topics = cfg.Topics[2:]
+	if s, err = NewStage(s.c, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin(t, k.ListenAddrs()).CreatePartitions(testContext(t), 1, "grows"); err != nil {
+		t.Fatal(err)
+	}
+	s.c.layout.suspect("grows")
+	wantError(t, s.checkPresent(testContext(t)), "topic grows has 2 partitions", "for life")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -257,9 +258,32 @@ func (s *Stage) watch(ctx context.Context) error {
 		case <-gauges.C:
 			s.measure()
 		case <-check.C:
-			if err := s.checkTopics(ctx); err != nil && ctx.Err() == nil {
+			err := s.checkPresent(ctx)
+			if err == nil {
+				err = s.checkTopics(ctx)
+			}
+			if err != nil && ctx.Err() == nil {
 				return err
 			}
+		}
+	}
+}
+
+// checkPresent makes sure that no topic of the stage is gone or has grown. To wait for a topic to come back would make no sense: what lay on it is gone, and
+// somebody has to find out why.
+func (s *Stage) checkPresent(ctx context.Context) error {
+	for deadline := time.Now().Add(topicPatience); ; {
+		missing, err := s.c.missingTopics(ctx, s.cfg.Topics)
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		if time.Now().After(deadline) || !pause(ctx, maxBackoff) {
+			names := make([]string, len(missing))
+			for i, m := range missing {
+				names[i] = m.Name
+			}
+			return fmt.Errorf("topics are gone that were there when the stage started: %s. What lay on them is gone too: find out who deleted them; then "+
+				"create them (-topics prints the commands, a start does it if topics.create is on) and start again", strings.Join(names, ", "))
 		}
 	}
 }

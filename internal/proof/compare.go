@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -31,6 +32,8 @@ func (c *check) compareRaw(ctx context.Context) error {
 		switch {
 		case hashOf(r.Value) != cp.sha:
 			c.report.add(rec.workload, Altered, "raw", "record %s of %s at %s", rec.id, name, where(r))
+		case rec.large:
+			c.report.add(rec.workload, Unexpected, "raw", "record %s of %s at %s is too large", rec.id, name, where(r))
 		case cp.raw > cp.want:
 			c.report.add(rec.workload, Repeated, "raw", "record %s of %s at %s", rec.id, name, where(r))
 		case !rec.refused:
@@ -82,7 +85,12 @@ func fromKgo(r *kgo.Record) kafkatx.Record {
 // compareDeadLetters checks that each copy of a refused record lies there once, with its bytes, and nothing else.
 func (c *check) compareDeadLetters(ctx context.Context) error {
 	topics := []string{c.cfg.Names.DeadLetter(false), c.cfg.Names.DeadLetter(true)}
-	return Read(ctx, c.cfg.Brokers, topics, func(r *kgo.Record) error {
+	parts := assembly{}
+	err := Read(ctx, c.cfg.Brokers, topics, func(r *kgo.Record) error {
+		r = parts.add(r)
+		if r == nil {
+			return nil
+		}
 		cp, name := c.copyAt(r)
 		if cp == nil {
 			c.report.row(audit.WorkloadOther).DeadLetters++
@@ -102,6 +110,36 @@ func (c *check) compareDeadLetters(ctx context.Context) error {
 		}
 		return nil
 	})
+	for at := range parts {
+		c.report.add(audit.WorkloadOther, Unexpected, "dead letter", "parts of %s that make no whole", at)
+	}
+	return err
+}
+
+// assembly puts dead letters together that came in parts, by the place of the record in the feed.
+type assembly map[string][]*kgo.Record
+
+// add takes a dead letter or a part of one, and returns the whole when it is complete.
+func (a assembly) add(r *kgo.Record) *kgo.Record {
+	if header(r, wire.HeaderParts) == "" {
+		return r
+	}
+	at := header(r, wire.HeaderTenant) + "/" + header(r, wire.HeaderContentID) + "/" + header(r, wire.HeaderBlobIndex)
+	a[at] = append(a[at], r)
+	if strconv.Itoa(len(a[at])) != header(r, wire.HeaderParts) {
+		return nil
+	}
+	whole := *r
+	whole.Value = nil
+	for i := range a[at] {
+		for _, part := range a[at] {
+			if header(part, wire.HeaderPart) == strconv.Itoa(i+1) {
+				whole.Value = append(whole.Value, part.Value...)
+			}
+		}
+	}
+	delete(a, at)
+	return &whole
 }
 
 // compareEvents goes partition by partition over the events of a workload and their enriched forms, so that only the events of one

@@ -55,7 +55,7 @@ func (c *check) expect(ctx context.Context) error {
 			n = len(c.records)
 			distinct[key] = n
 			c.records = append(c.records, record{
-				id: env.ID, refused: refused, variant: !refused && contents[id] > 0,
+				id: env.ID, refused: refused, large: len(it.Raw) > wire.MaxRaw, variant: !refused && contents[id] > 0,
 				workload: wire.WorkloadOf(env.RecordType, env.Workload, it.Domain, 0),
 			})
 			contents[id]++
@@ -87,10 +87,10 @@ func (c *check) late(r *kgo.Record) bool {
 	return cp != nil && cp.fresh && cp.raw == 0
 }
 
-// refusal judges by the rules of the contract whether a record can be mapped at all.
+// refusal judges by the rules of the contract whether a record must end as a dead letter.
 func refusal(raw []byte) (audit.Envelope, bool) {
 	env, err := audit.ParseEnvelope(raw)
-	if err != nil || strings.TrimSpace(env.ID) == "" {
+	if err != nil || len(raw) > wire.MaxRaw || strings.TrimSpace(env.ID) == "" {
 		return env, true
 	}
 	_, err = audit.ParseTime(env.CreationTime)

@@ -154,24 +154,19 @@ func readPartition(dir string) (*partition, error) {
 }
 
 func (p *partition) readSegment(path string, newest bool) error {
-	f, err := os.OpenFile(path+".dat", os.O_RDWR, 0)
+	f, err := os.Open(path + ".dat")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }() // what was cut off is checked at once
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	index, whole, err := p.scan(f, info.Size(), newest)
-	if err != nil {
+	index, whole, size, err := p.scan(f, newest)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s.dat: %w", path, err)
 	}
-	if whole < info.Size() {
+	if whole < size {
 		if !newest {
 			return fmt.Errorf("%s.dat: damaged at byte %d, and newer records follow", path, whole)
 		}
-		if err := f.Truncate(whole); err != nil {
+		if err := os.Truncate(path+".dat", whole); err != nil {
 			return err
 		}
 	}
@@ -182,14 +177,19 @@ func (p *partition) readSegment(path string, newest bool) error {
 	return mendIndex(path+".idx", index)
 }
 
-// scan goes from header to header and returns what the index must say of the batches, and where the last whole one ends. In the newest segment, to which a
+// scan goes from header to header and returns what the index must say of the batches, where the last whole one ends, and the file's size. In the newest segment, to which a
 // kill or worse may have happened, the batches are read whole and their checksums compared, as kfake will.
-func (p *partition) scan(f io.ReaderAt, size int64, newest bool) (index []byte, whole int64, err error) {
+func (p *partition) scan(f *os.File, newest bool) (index []byte, whole, size int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	size = info.Size()
 	header := make([]byte, batchHeaderSize)
 	var all []byte
 	for whole < size {
 		if _, err := f.ReadAt(header, whole); err != nil && !errors.Is(err, io.EOF) {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		b, ok := parseBatch(header, size-whole)
 		if !ok {
@@ -198,7 +198,7 @@ func (p *partition) scan(f io.ReaderAt, size int64, newest bool) (index []byte, 
 		if newest {
 			all = slices.Grow(all[:0], int(b.size))[:b.size]
 			if _, err := f.ReadAt(all, whole); err != nil {
-				return nil, 0, err
+				return nil, 0, 0, err
 			}
 			if crc32.Checksum(all[21:], castagnoli) != binary.BigEndian.Uint32(all[17:]) {
 				break
@@ -208,7 +208,7 @@ func (p *partition) scan(f io.ReaderAt, size int64, newest bool) (index []byte, 
 		whole += b.size
 		p.note(b)
 	}
-	return index, whole, nil
+	return index, whole, size, nil
 }
 
 // note follows the transactions of a partition.

@@ -11,15 +11,15 @@ import (
 	"millrace/pkg/wire"
 )
 
-// count is about how many records lie on the enriched topics; markers count too.
-func count(t *testing.T, brokers []string) int {
+// count is about how many records lie on a deployment's enriched topics; markers count too.
+func count(t *testing.T, brokers []string, prefix string) int {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(t.Context(), wire.Names{Prefix: "m365"}.EnrichedAll()...)
+	ends, err := kadm.NewClient(client).ListEndOffsets(t.Context(), wire.Names{Prefix: prefix}.EnrichedAll()...)
 	if err != nil {
 		return 0 // the topics are not there yet
 	}

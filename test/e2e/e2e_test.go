@@ -23,7 +23,13 @@ type feed struct {
 
 func newFeed(t *testing.T, records int, faults ...m365sim.Fault) *feed {
 	t.Helper()
-	cfg := tenant.Config{Seed: 11, Records: records, Origin: time.Now(), LiveRate: -1}
+	return newFeedOf(t, tenant.Config{Records: records}, faults...)
+}
+
+// newFeedOf is newFeed for a tenant with more to say. It has a past only.
+func newFeedOf(t *testing.T, cfg tenant.Config, faults ...m365sim.Fault) *feed {
+	t.Helper()
+	cfg.Seed, cfg.Origin, cfg.LiveRate = 11, time.Now(), -1
 	tn, err := tenant.New(cfg)
 	if err != nil {
 		t.Fatal(err)

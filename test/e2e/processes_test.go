@@ -82,7 +82,7 @@ func awaitRecords(t *testing.T, brokers []string, n int, running []*testkit.Proc
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); <-tick.C {
-		if count(t, brokers) >= n {
+		if count(t, brokers, "m365") >= n {
 			return
 		}
 		for _, p := range running {

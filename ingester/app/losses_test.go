@@ -134,11 +134,17 @@ func TestRotatedCredentials(t *testing.T) {
 		use              func(tn *Tenant, path string)
 	}{
 		{
-			"secret", m365sim.App{Secret: "old-secret"}, m365sim.App{Secret: "new-secret"}, []byte("old-secret"), []byte("new-secret"),
+			"secret",
+			m365sim.App{Secret: "old-secret"},
+			m365sim.App{Secret: "new-secret"},
+			[]byte("old-secret"), []byte("new-secret"),
 			func(tn *Tenant, path string) { tn.Secret = conf.SecretFile(path) },
 		},
 		{
-			"certificate", m365sim.App{Certificates: oldCert}, m365sim.App{Certificates: newCert}, oldFile, newFile,
+			"certificate",
+			m365sim.App{Certificates: oldCert},
+			m365sim.App{Certificates: newCert},
+			oldFile, newFile,
 			func(tn *Tenant, path string) { tn.Secret, tn.CertificateFile = conf.Secret{}, path },
 		},
 	}

@@ -89,7 +89,7 @@ func mount(t *testing.T, dir, options string) bool {
 	err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).Run()
 	if err == nil && !strings.HasPrefix(options, "remount") {
 		t.Cleanup(func() {
-			if err := exec.Command("umount", "-l", dir).Run(); err != nil { //nolint:noctx // the test's context is over
+			if err := exec.Command("umount", "-l", dir).Run(); err != nil {
 				t.Errorf("umount: %v", err)
 			}
 		})

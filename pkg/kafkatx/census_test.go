@@ -3,6 +3,7 @@ package kafkatx
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,9 +75,7 @@ func (c *censusChange) Merge() {
 	if c.h.merge != nil {
 		c.h.merge()
 	}
-	for key, n := range c.counts {
-		c.h.counts[key] = n
-	}
+	maps.Copy(c.h.counts, c.counts)
 }
 func (c *censusChange) Discard() {}
 

@@ -87,7 +87,6 @@ type handover struct {
 	sight      *sight
 
 	mu      sync.Mutex
-	taken   int                 // how often a number's records began to come from another worker
 	by      map[int32]string    // of each number, who wrote its newest record
 	waiting map[int32]time.Time // numbers whose owner was killed, and when
 	stalls  []time.Duration     // from there to the first record of somebody else
@@ -112,7 +111,6 @@ func startHandover(t *testing.T, brokers []string, partitions int) *handover {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.by[p] != s.by {
-			h.taken++
 			if since, ok := h.waiting[p]; ok {
 				h.stalls = append(h.stalls, s.at.Sub(since))
 				delete(h.waiting, p)
@@ -150,12 +148,6 @@ func (h *handover) owned(by string) (n int) {
 		}
 	}
 	return n
-}
-
-func (h *handover) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.taken
 }
 
 // finish stops the stream, waits until all of it is out and judges it.

@@ -10,7 +10,7 @@ BENCH_ROUNDS ?= 7
 BENCH ?=
 SIM ?=
 
-.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx bench-mapping long clients stack kill-standalone \
+.PHONY: help build test ci test-kafka fuzz bench bench-kafkatx bench-ingester bench-mapping long clients stack kill-standalone \
 	fmt fmt-check vet tidy-check generate-check floors race lint vuln
 
 help: ## this list
@@ -40,6 +40,10 @@ bench-kafkatx: ## benchmarks of pkg/kafkatx on Apache Kafka from jars, a column 
 bench-mapping: ## the mapping on one core against encoding/json and encoding/json/v2, BENCH_ROUNDS rounds; then the stage on Apache Kafka from jars
 	@FLAGS="-cpu 1" .ci/bench $(BENCH_ROUNDS) ./normalizer/internal/mapping
 	go test -tags=integration -count=1 -timeout 20m -run '^$$' -bench StageOnKafka -benchtime 3x ./normalizer/app
+
+bench-ingester: ## feed to raw topics: records/s over a network of 20 ms, and the peak memory of the process
+	go test -run '^$$' -bench FeedToRaw -benchtime 5x ./ingester/app
+	go test -tags=integration,long -count=1 -timeout 15m -v -run TestMemoryOfProcess ./ingester/app | grep -v '"level"'
 
 long: ## tests of minutes to hours: storms, kill loops
 	@.ci/tagged-tests long 6h -v

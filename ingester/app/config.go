@@ -98,7 +98,7 @@ func DefaultConfig() Config {
 		Kafka:   wire.DefaultKafka(),
 		Webhook: Webhook{Listen: "127.0.0.1:9111"},
 		Limits: Limits{
-			MaxBlob: m365.DefaultMaxBlob, Memory: 64 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second, ListGrace: time.Minute,
+			MaxBlob: m365.DefaultMaxBlob, Memory: 32 << 20, DirectoryEvery: 5 * time.Minute, RetryWait: 3 * time.Second, ListGrace: time.Minute,
 			PollFastest: 2 * time.Second, PollSlowest: time.Minute,
 		},
 	}

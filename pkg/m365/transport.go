@@ -41,8 +41,9 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  stallTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
+		MaxConnsPerHost:        512, // a thousand tenants that begin at once would open ten thousand
 		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    32,
+		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        90 * time.Second,
 		DisableCompression:     true, // decompressed here, so that the bound is on what comes out
 	}

@@ -208,14 +208,15 @@ func (t *tenant) nextJob(ctx context.Context) (*blobJob, context.Context) {
 // fetch downloads one blob and offers it, or says when to try again. A blob is complete and checked before it is offered.
 func (st *stream) fetch(ctx context.Context, j *blobJob) {
 	s, b := st.o.s, j.b
-	if err := s.memory.Acquire(ctx, spoolMemory); err != nil {
+	held, err := s.memory.begin(ctx)
+	if err != nil {
 		st.o.mu.Lock()
 		defer st.o.mu.Unlock()
 		st.o.flying--
 		return
 	}
-	b.held = spoolMemory
-	sp := newSpool(s.cfg.SpoolDir, &s.chunks)
+	b.held = held
+	sp := newSpool(s.cfg.SpoolDir, &s.chunks, held.grow)
 	n, err := st.t.Feed.Fetch(ctx, b.Blob, sp)
 	b.bytes, b.fetched = n, st.now().Truncate(time.Millisecond)
 	var u *unit
@@ -232,17 +233,14 @@ func (st *stream) fetch(ctx context.Context, j *blobJob) {
 	defer st.o.signal() // the owner may have waited for this one
 	if err != nil {
 		sp.drop()
-		s.memory.Release(b.held)
-		b.held = 0
+		held.keep(0)
+		b.held = nil
 		if ctx.Err() == nil {
 			st.missed(j, err)
 		}
 		return
 	}
-	if keep := min(b.held, int64(u.size)); keep < b.held {
-		s.memory.Release(b.held - keep)
-		b.held = keep
-	}
+	held.keep(int64(u.size))
 	st.o.offer(u)
 }
 

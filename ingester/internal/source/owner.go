@@ -187,9 +187,9 @@ func (o *owner) putBack(units []*unit) {
 
 // release gives up what a unit holds. The lock is held.
 func (o *owner) release(u *unit) {
-	if u.blob != nil && u.blob.held > 0 {
-		o.s.memory.Release(u.blob.held)
-		u.blob.held = 0
+	if u.blob != nil {
+		u.blob.held.keep(0)
+		u.blob.held = nil
 	}
 	if u.spool != nil {
 		u.spool.drop()

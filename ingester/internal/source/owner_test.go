@@ -44,7 +44,7 @@ func blobUnit(t *testing.T, o *owner, id string, body string) *unit {
 	st := &stream{o: o, id: string(testTenant) + "/general", open: make(map[checkpoint.Hash]*blob)}
 	b := &blob{Blob: audit.Blob{Tenant: testTenant, ContentType: audit.General, ContentID: id, Created: time.Now(), Expiration: time.Now().Add(7 * 24 * time.Hour)}}
 	b.hash, b.fetched = checkpoint.HashOf(id), time.Now()
-	sp := newSpool(o.s.cfg.SpoolDir, &o.s.chunks)
+	sp := newSpool(o.s.cfg.SpoolDir, &o.s.chunks, func() bool { return true })
 	if _, err := sp.Write([]byte(body)); err != nil {
 		t.Fatal(err)
 	}
@@ -52,10 +52,11 @@ func blobUnit(t *testing.T, o *owner, id string, body string) *unit {
 		t.Fatal(err)
 	}
 	b.bytes, b.sha = sp.size, sp.sha()
-	if err := o.s.memory.Acquire(t.Context(), 1); err != nil {
+	held, err := o.s.memory.begin(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.held = 1
+	b.held = held
 	u, err := st.finish(b, sp)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +109,7 @@ func TestRedoAfterAbort(t *testing.T) {
 				}
 				res.Change.Merge()
 			}
-			if !o.book.Done(u.stream, checkpoint.HashOf("a")) || u.blob.held != 0 || len(o.ready) != 0 {
+			if !o.book.Done(u.stream, checkpoint.HashOf("a")) || u.blob.held.held() != 0 || len(o.ready) != 0 {
 				t.Error("not done, or not let go, after the commit")
 			}
 		})
@@ -174,7 +175,7 @@ func TestSpool(t *testing.T) {
 			want[i] = byte(i * 7 >> 3)
 		}
 		var lender chunks
-		sp := newSpool(t.TempDir(), &lender)
+		sp := newSpool(t.TempDir(), &lender, func() bool { return true })
 		for rest := want; len(rest) > 0; { // in pieces of all sizes
 			n := min(len(rest), 1+len(rest)/3)
 			if k, err := sp.Write(rest[:n]); err != nil || k != n {

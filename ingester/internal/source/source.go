@@ -53,7 +53,7 @@ type Config struct {
 	RetryWait      time.Duration // first wait after a failure, then doubling; ten times as long when throttled; 0 = 3 s
 	RefusedWait    time.Duration // wait after a refusal that an operator has to mend; 0 = 15 min
 	DirectoryEvery time.Duration // between two reads of a directory's changes; 0 = 5 min
-	Memory         int64         // bytes of blobs held in memory by all numbers; 0 = 64 MiB
+	Memory         int64         // bytes of blobs held in memory by all numbers; 0 = 32 MiB
 	// Directory calls fn for each key on the directory topic's partition of a number, in order, and says whether its value is null. It is what a
 	// full read of a directory needs to find what has gone; nil = such objects stay.
 	Directory func(ctx context.Context, number int32, fn func(key string, gone bool)) error
@@ -82,7 +82,7 @@ func (c Config) withDefaults() Config {
 		c.CommitBytes = 8 << 20
 	}
 	if c.Memory <= 0 {
-		c.Memory = 64 << 20
+		c.Memory = 32 << 20
 	}
 	c.Memory = max(c.Memory, 2*spoolMemory)
 	if c.SpoolDir == "" {
@@ -102,7 +102,7 @@ type Sources struct {
 	cfg     Config
 	metrics *metrics
 	shared  *wire.Metrics
-	memory  *semaphore.Weighted // bytes of blobs that are being fetched or wait to be committed
+	memory  *budget             // bytes of blobs that are being fetched or wait to be committed
 	large   *semaphore.Weighted // one blob that was spooled to a file may be in memory at a time
 	chunks  chunks
 	board   *board
@@ -133,7 +133,7 @@ func New(cfg Config) (*Sources, error) {
 	}
 	return &Sources{
 		cfg: cfg, metrics: m, shared: shared, board: newBoard(), watch: newWatch(),
-		memory: semaphore.NewWeighted(cfg.Memory), large: semaphore.NewWeighted(1),
+		memory: newBudget(cfg.Memory), large: semaphore.NewWeighted(1),
 		tenants: cfg.Tenants, generation: 1, owners: make(map[int32]*owner),
 	}, nil
 }

@@ -12,7 +12,8 @@ import (
 	"sync"
 )
 
-// spoolMemory is how much of one blob is held in memory while it is fetched; a larger one goes to a temporary file.
+// spoolMemory is how much of one blob is held in memory while it is fetched; a larger one goes to a temporary file, and so does one for which
+// there is no room.
 const spoolMemory = 4 << 20
 
 // chunkSize is the piece in which a blob is read: most of the feed's blobs are a few of them.
@@ -32,6 +33,7 @@ func (c *chunks) get() *[chunkSize]byte {
 type spool struct {
 	dir    string
 	lender *chunks
+	grow   func() bool        // asks for room beyond firstShare
 	parts  []*[chunkSize]byte // all but the last one full; nil once joined or written to file
 	last   int                // bytes of the last part
 	buf    []byte             // the joined blob
@@ -40,8 +42,8 @@ type spool struct {
 	sum    hash.Hash
 }
 
-func newSpool(dir string, lender *chunks) *spool {
-	return &spool{dir: dir, lender: lender, sum: sha256.New(), last: chunkSize}
+func newSpool(dir string, lender *chunks, grow func() bool) *spool {
+	return &spool{dir: dir, lender: lender, grow: grow, sum: sha256.New(), last: chunkSize}
 }
 
 // Write implements io.Writer.
@@ -76,7 +78,7 @@ func (s *spool) room() (*[chunkSize]byte, error) {
 	if s.last < chunkSize {
 		return s.parts[len(s.parts)-1], nil
 	}
-	if len(s.parts) >= spoolMemory/chunkSize || s.file != nil {
+	if s.file != nil || len(s.parts) >= spoolMemory/chunkSize || len(s.parts) == firstShare/chunkSize && !s.grow() {
 		if err := s.flush(); err != nil {
 			return nil, fmt.Errorf("spool blob: %w", err)
 		}

@@ -42,7 +42,7 @@ type blob struct {
 	attempts int
 	due      time.Time // when to fetch it, or to fetch it again
 	fetched  time.Time
-	held     int64 // of the memory budget
+	held     *share // of the memory budget
 	sha      string
 	bytes    int64
 	records  int

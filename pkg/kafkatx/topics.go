@@ -78,7 +78,7 @@ func (c *Client) missingTopics(ctx context.Context, specs []TopicSpec) ([]TopicS
 			return nil, err
 		case n != s.Partitions:
 			return nil, fmt.Errorf("topic %s has %d partitions, %d are configured: partition counts are for life, because keys stay with "+
-				"their number in every topic and in the state; configure %d, or use another prefix", s.Name, n, s.Partitions, n)
+				"their number in every topic and in the state; configure %d if every topic has so many, else use another prefix", s.Name, n, s.Partitions, n)
 		}
 	}
 	return missing, nil

@@ -219,13 +219,41 @@ func (p *pipe) caughtUp() {
 	}
 }
 
-// committed reads what is visible on topics.
-func (p *pipe) committed(topics ...string) []*kgo.Record {
+// settled returns where the committed records of topics end, when no transaction is open on them any more: Apache Kafka answers a commit before its
+// markers are on every partition. A transaction that a killed process left open is waited for a while only.
+func (p *pipe) settled(topics ...string) kadm.ListedOffsets {
 	p.t.Helper()
-	ends, err := kadm.NewClient(p.client).ListCommittedOffsets(p.ctx, topics...)
+	adm := kadm.NewClient(p.client)
+	for range 200 {
+		ends, err := adm.ListEndOffsets(p.ctx, topics...)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		stable, err := adm.ListCommittedOffsets(p.ctx, topics...)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		open := false
+		ends.Each(func(o kadm.ListedOffset) {
+			at, found := stable.Lookup(o.Topic, o.Partition)
+			open = open || !found || at.Offset < o.Offset
+		})
+		if !open {
+			return stable
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	stable, err := adm.ListCommittedOffsets(p.ctx, topics...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return stable
+}
+
+// committed reads what is visible on topics.
+func (p *pipe) committed(topics ...string) []*kgo.Record {
+	p.t.Helper()
+	ends := p.settled(topics...)
 	left := map[string]map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {

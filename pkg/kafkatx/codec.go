@@ -175,9 +175,10 @@ func (c *codecs) readBounded(r io.Reader) ([]byte, error) {
 		case len(b) > rawBatchBytes: // not one of ours: the buffer is let go with it
 			return b, nil
 		default:
+			out := bytes.Clone(b) // before the buffer may be another's
 			*p = b
 			c.inflated.Put(p)
-			return bytes.Clone(b), nil
+			return out, nil
 		}
 	}
 }

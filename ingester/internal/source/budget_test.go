@@ -21,7 +21,8 @@ func TestBudget(t *testing.T) {
 	if _, err := b.begin(full); err == nil {
 		t.Error("a ninth one begins")
 	}
-	if !all[0].grow() || !all[0].grow() || all[1].grow() || all[0].held() != spoolMemory {
+	once := all[0].grow()
+	if twice := all[0].grow(); !once || !twice || all[1].grow() || all[0].held() != spoolMemory {
 		t.Errorf("the first one holds %d, the second one %d", all[0].held(), all[1].held())
 	}
 	all[0].keep(firstShare + 10)

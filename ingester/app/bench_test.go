@@ -30,7 +30,7 @@ func BenchmarkFeedToRaw(b *testing.B) {
 		feed := &distant{Handler: w.sim}
 		feed.serve(b, &w.cfg)
 		w.cfg.Tenants[0].Components = []string{componentActivities}
-		w.cfg.Tenants[0].Fetches, w.cfg.Limits.Memory = 32, 32<<20 // as many answers under way as the latency wants
+		w.cfg.Tenants[0].Fetches, w.cfg.Limits.Memory = 48, 48<<20 // as many answers under way as the latency wants
 		want := float64(len(w.expected(time.Time{})))
 		rt := w.runtime()
 		rt.Log = slog.New(slog.DiscardHandler)

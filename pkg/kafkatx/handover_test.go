@@ -158,8 +158,13 @@ func (h *handover) finish(t *testing.T) {
 	checkCensus(t, h.brokers, "out", sent)
 }
 
-// handoverTime measures how long the numbers of a worker that was killed are without a commit, as a reader downstream sees it: killed at any moment, and
-// with a transaction open. The bound is the session timeout plus 5 s; on a machine that is busy with other things it is only reported.
+// TestKafkaHandoverTime measures how long the numbers of a worker that was killed are without a commit, as a reader downstream sees it: killed at any
+// moment, and with a transaction open. The bound is the session timeout plus 5 s; on a machine that is busy with other things it is only reported.
+func TestKafkaHandoverTime(t *testing.T) {
+	k := testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties})
+	handoverTime(t, k.Brokers, 6, false)
+}
+
 func handoverTime(t *testing.T, brokers []string, kills int, strict bool) {
 	const session = 3 * time.Second
 	h := startHandover(t, brokers, 8)

@@ -9,12 +9,6 @@ import (
 	"millrace/internal/testkit"
 )
 
-// TestKafkaHandoverTime hands over a few numbers and reports the times.
-func TestKafkaHandoverTime(t *testing.T) {
-	k := testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties})
-	handoverTime(t, k.Brokers, 6, false)
-}
-
 // TestLongHandoverTime is TestKafkaHandoverTime for longer, and insists on the bound.
 func TestLongHandoverTime(t *testing.T) {
 	k := testkit.StartKafka(t, testkit.KafkaConfig{Properties: kafkaProperties})

@@ -41,7 +41,12 @@ func (o *incarnation) admit(ctx, taking context.Context) error {
 	}
 	var recs []Record
 	if o.s.cfg.StatusTopic != "" {
-		found, err := o.s.statuses(taking)
+		// Up to the high watermark: the status of this number is decided, but it may lie behind another's transaction that is open.
+		_, end, err := o.s.c.bounds(taking, o.s.cfg.StatusTopic, 0)
+		if err != nil {
+			return err
+		}
+		found, err := o.s.statuses(taking, end)
 		if err != nil {
 			return err
 		}
@@ -102,15 +107,11 @@ func (o *incarnation) begin(ctx context.Context, recs []Record, session GroupSes
 	return o.p.Commit(ctx)
 }
 
-// statuses reads what the status topic says of the stage's numbers.
-func (s *Stage) statuses(ctx context.Context) (map[string]status, error) {
+// statuses reads what the status topic says of the stage's numbers before an offset.
+func (s *Stage) statuses(ctx context.Context, end int64) (map[string]status, error) {
 	found := map[string]status{}
 	prefix := s.statusKey("")
-	_, end, err := s.c.bounds(ctx, s.cfg.StatusTopic, 0)
-	if err != nil {
-		return nil, fmt.Errorf("read status: %w", err)
-	}
-	err = s.c.readState(ctx, s.cfg.StatusTopic, 0, end, func(r Record) error {
+	err := s.c.readState(ctx, s.cfg.StatusTopic, 0, end, func(r Record) error {
 		key := string(r.Key)
 		if !strings.HasPrefix(key, prefix) {
 			return nil
@@ -132,12 +133,17 @@ func (s *Stage) statuses(ctx context.Context) (map[string]status, error) {
 	return found, nil
 }
 
-// checkStatus makes sure that the stage has always run with the partition count that its topics have now.
+// checkStatus makes sure that the stage has always run with the partition count that its topics have now. It takes what is stable and does not wait
+// for more: this comes before joining the group, and a transaction that a dead member has left open may be one that only our joining ends.
 func (s *Stage) checkStatus(ctx context.Context) error {
 	if s.cfg.StatusTopic == "" {
 		return nil
 	}
-	found, err := s.statuses(ctx)
+	end, err := s.c.stableEnd(ctx, s.cfg.StatusTopic, 0)
+	if err != nil {
+		return fmt.Errorf("read status: %w", err)
+	}
+	found, err := s.statuses(ctx, end)
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,6 @@ const (
 	partFetchBytes = 1 << 20
 	nodeFetchBytes = 4 << 20
 
-	readCommitted = 1
-
 	// leaderPatience is how long a broker may take to hear that it no longer leads a partition.
 	leaderPatience = 5 * time.Second
 )

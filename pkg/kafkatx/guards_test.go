@@ -85,6 +85,35 @@ func TestForgottenOffsetsStopTheStage(t *testing.T) {
 	checkOnce(t, k.ListenAddrs(), "out", 20)
 }
 
+// TestStartBesideTheDead: a process that died while it started numbers for the first time has left transactions open on the status topic. The one that
+// shall take its numbers over, and thereby end them, must not wait for them before it joins; nor must a stage that has long started wait for another's.
+func TestStartBesideTheDead(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(2, "in", "out"), kfake.SeedTopics(1, "status"))
+	fill(t, k.ListenAddrs(), "in", 2, 0, 20)
+	die := func(stage string, number int) {
+		t.Helper()
+		p, err := newClient(t, k.ListenAddrs()).NewProducer(ProducerConfig{TransactionalID: fmt.Sprintf("test.%s.%d", stage, number), Timeout: 10 * time.Minute})
+		if err == nil {
+			err = p.Init(testContext(t))
+		}
+		if err == nil {
+			_, err = p.Produce(testContext(t), []Record{{Topic: "status", Key: fmt.Appendf(nil, "stage:test.%s:%d", stage, number), Value: []byte("{}")}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := testStage("heir", []string{"in"}, "", "out")
+	die(cfg.Name, 0)
+	die(cfg.Name, 1)
+	runOnce(t, k.ListenAddrs(), cfg, 20)
+	die("other", 0)
+	fill(t, k.ListenAddrs(), "in", 2, 20, 40)
+	runOnce(t, k.ListenAddrs(), cfg, 40)
+	checkOnce(t, k.ListenAddrs(), "out", 40)
+}
+
 // TestFirstStartOvertaken: a process that was frozen between its look at the offsets and its look at the status finds a status without offsets, if another one
 // has started the number in the meantime. That is no lost memory.
 func TestFirstStartOvertaken(t *testing.T) {

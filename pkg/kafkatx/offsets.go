@@ -17,6 +17,11 @@ const (
 	atEnd   = -1 // and the one after the last
 )
 
+const (
+	readUncommitted int8 = 0 // isolation levels: the end is the high watermark,
+	readCommitted   int8 = 1 // or the last stable offset
+)
+
 // Offsets returns for each partition of a topic the first offset that is still there and the high watermark.
 func (c *Client) Offsets(ctx context.Context, topic string) (first, last []int64, err error) {
 	if _, err := c.Partitions(ctx, topic); err != nil {
@@ -32,10 +37,10 @@ func (c *Client) Offsets(ctx context.Context, topic string) (first, last []int64
 			all[i] = int32(i)
 		}
 		// The start is asked for first: it only grows, so that first <= last holds however long this takes.
-		if first, err = c.listOffsets(ctx, topic, all, atStart); err != nil {
+		if first, err = c.listOffsets(ctx, topic, all, atStart, readUncommitted); err != nil {
 			return err
 		}
-		last, err = c.listOffsets(ctx, topic, all, atEnd)
+		last, err = c.listOffsets(ctx, topic, all, atEnd, readUncommitted)
 		return err
 	})
 	return first, last, err
@@ -55,7 +60,7 @@ func (c *Client) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]i
 	var found []int64
 	err = c.retry(ctx, "list offsets of "+topic, func() error {
 		var err error
-		found, err = c.listOffsets(ctx, topic, all, at.UnixMilli())
+		found, err = c.listOffsets(ctx, topic, all, at.UnixMilli(), readUncommitted)
 		return err
 	})
 	for i, o := range found {
@@ -69,11 +74,11 @@ func (c *Client) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]i
 // bounds returns the first offset and the high watermark of one partition.
 func (c *Client) bounds(ctx context.Context, topic string, partition int32) (first, last int64, err error) {
 	err = c.retry(ctx, fmt.Sprintf("list offsets of %s, partition %d", topic, partition), func() error {
-		f, err := c.listOffsets(ctx, topic, []int32{partition}, atStart)
+		f, err := c.listOffsets(ctx, topic, []int32{partition}, atStart, readUncommitted)
 		if err != nil {
 			return err
 		}
-		l, err := c.listOffsets(ctx, topic, []int32{partition}, atEnd)
+		l, err := c.listOffsets(ctx, topic, []int32{partition}, atEnd, readUncommitted)
 		if err != nil {
 			return err
 		}
@@ -83,8 +88,20 @@ func (c *Client) bounds(ctx context.Context, topic string, partition int32) (fir
 	return first, last, err
 }
 
-// listOffsets asks the leaders of the partitions, once, for their offset at a time; the end is the high watermark.
-func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int32, at int64) ([]int64, error) {
+// stableEnd returns the last stable offset of one partition: nothing before it is undecided.
+func (c *Client) stableEnd(ctx context.Context, topic string, partition int32) (end int64, err error) {
+	err = c.retry(ctx, fmt.Sprintf("list offsets of %s, partition %d", topic, partition), func() error {
+		at, err := c.listOffsets(ctx, topic, []int32{partition}, atEnd, readCommitted)
+		if err == nil {
+			end = at[0]
+		}
+		return err
+	})
+	return end, err
+}
+
+// listOffsets asks the leaders of the partitions, once, for their offset at a time; what the end is depends on the isolation level.
+func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int32, at int64, isolation int8) ([]int64, error) {
 	byLeader := map[int32][]listOffsetsPartition{}
 	for _, p := range partitions {
 		node, err := c.leader(ctx, topic, p)
@@ -95,7 +112,7 @@ func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int
 	}
 	found := map[int32]int64{}
 	for node, ps := range byLeader {
-		req := &listOffsetsRequest{routed: routed{node}, ReplicaID: -1, Topics: []listOffsetsTopic{{Name: topic, Partitions: ps}}}
+		req := &listOffsetsRequest{routed: routed{node}, ReplicaID: -1, IsolationLevel: isolation, Topics: []listOffsetsTopic{{Name: topic, Partitions: ps}}}
 		res, err := call[*listOffsetsResponse](ctx, c, requestTimeout, req)
 		if err != nil {
 			c.layout.suspect(topic)

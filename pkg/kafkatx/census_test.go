@@ -166,36 +166,20 @@ type seen struct {
 // startSight starts a reader of a topic; each, if set, is called for each record as it comes.
 func startSight(t testing.TB, brokers []string, topic string, each func(partition int32, s seen)) *sight {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond), kgo.RequestTimeoutOverhead(2*time.Second),
-		kgo.MetadataMinAge(250*time.Millisecond))
-	if err != nil {
-		t.Fatalf("kgo: %v", err)
-	}
 	g := &sight{last: map[int32]seen{}}
-	done := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			fs := cl.PollFetches(ctx)
-			at := time.Now()
-			g.mu.Lock()
-			fs.EachRecord(func(r *kgo.Record) {
-				s := seen{at: at}
-				for _, h := range r.Headers {
-					s.by = string(h.Value)
-				}
-				g.n++
-				g.last[r.Partition] = s
-				if each != nil {
-					each(r.Partition, s)
-				}
-			})
-			g.mu.Unlock()
+	follow(t, brokers, topic, func(r *kgo.Record) {
+		s := seen{at: time.Now()}
+		for _, h := range r.Headers {
+			s.by = string(h.Value)
 		}
-	}()
-	t.Cleanup(func() { cancel(); <-done; cl.Close() })
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.n++
+		g.last[r.Partition] = s
+		if each != nil {
+			each(r.Partition, s)
+		}
+	})
 	return g
 }
 

@@ -119,3 +119,23 @@ func witness(t testing.TB, brokers []string, topics ...string) []*kgo.Record {
 	}
 	return out
 }
+
+// follow calls fn for each committed record of a topic, from the oldest and as they come, until the test ends.
+func follow(t testing.TB, brokers []string, topic string, fn func(*kgo.Record)) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond), kgo.RequestTimeoutOverhead(2*time.Second),
+		kgo.MetadataMinAge(250*time.Millisecond))
+	if err != nil {
+		t.Fatalf("kgo: %v", err)
+	}
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			cl.PollFetches(ctx).EachRecord(fn)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done; cl.Close() })
+}

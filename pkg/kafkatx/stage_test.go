@@ -178,23 +178,11 @@ type tally struct {
 func watchOut(t testing.TB, brokers []string) *tally {
 	t.Helper()
 	ta := &tally{count: map[string]int{}}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
-	if err != nil {
-		t.Fatalf("kgo: %v", err)
-	}
-	done := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			fs := cl.PollFetches(ctx)
-			ta.mu.Lock()
-			fs.EachRecord(func(r *kgo.Record) { ta.count[string(r.Key)]++ })
-			ta.mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-done; cl.Close() })
+	follow(t, brokers, "out", func(r *kgo.Record) {
+		ta.mu.Lock()
+		defer ta.mu.Unlock()
+		ta.count[string(r.Key)]++
+	})
 	return ta
 }
 

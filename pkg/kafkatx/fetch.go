@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// fetchWait is how long a broker may hold a fetch back when it has nothing. It answers at once when something comes.
+	// fetchWait is how long a broker may hold a fetch of one partition back when it has nothing. It answers at once when something comes.
 	fetchWait = 250 * time.Millisecond
 
-	// fetchSlack is what a fetch may take beyond fetchWait before it counts as lost.
+	// fetchSlack is what a fetch may take beyond that before it counts as lost.
 	fetchSlack = 10 * time.Second
 
 	// partFetchBytes and nodeFetchBytes bound one fetch, compressed; the first batch comes whole whatever its size.
@@ -28,14 +28,14 @@ const (
 	leaderPatience = 5 * time.Second
 )
 
-// fetch sends one fetch request to a broker. The parts are filled in their order until the bound is reached.
-func (c *Client) fetch(ctx context.Context, node int32, parts []topicPartition, offsets []int64) (*fetchResponse, error) {
+// fetch sends one fetch request to a broker, which waits for data if there is none. The parts are filled in their order until the bound is reached.
+func (c *Client) fetch(ctx context.Context, node int32, wait time.Duration, parts []topicPartition, offsets []int64) (*fetchResponse, error) {
 	at := make(map[topicPartition]int64, len(parts))
 	for i, p := range parts {
 		at[p] = offsets[i]
 	}
 	req := &fetchRequest{
-		routed: routed{node}, ReplicaID: -1, MaxWaitMs: int32(fetchWait.Milliseconds()), MinBytes: 1, MaxBytes: nodeFetchBytes,
+		routed: routed{node}, ReplicaID: -1, MaxWaitMs: int32(wait.Milliseconds()), MinBytes: 1, MaxBytes: nodeFetchBytes,
 		IsolationLevel: readCommitted, SessionEpoch: -1, // no fetch session
 		Topics: groupByTopic(parts, func(name string, ps []int32) fetchTopic {
 			t := fetchTopic{Name: name}
@@ -47,7 +47,7 @@ func (c *Client) fetch(ctx context.Context, node int32, parts []topicPartition, 
 			return t
 		}),
 	}
-	res, err := call[*fetchResponse](ctx, c, fetchWait+fetchSlack, req)
+	res, err := call[*fetchResponse](ctx, c, wait+fetchSlack, req)
 	if err == nil {
 		err = codeError(res.ErrorCode)
 	}
@@ -213,7 +213,7 @@ func (c *Client) fetchOne(ctx context.Context, tp topicPartition, from int64) (*
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.fetch(ctx, node, []topicPartition{tp}, []int64{from})
+	res, err := c.fetch(ctx, node, fetchWait, []topicPartition{tp}, []int64{from})
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,12 @@ import (
 )
 
 const (
-	// fetchesPerNode is how many fetches may be under way at one broker. One would do but for partitions that become ready while
-	// another fetch waits for data on quiet ones.
+	// fetchesPerNode is how many fetches of what is there already may be under way at one broker: while one is decoded, another is answered.
 	fetchesPerNode = 2
+
+	// pollWait is how long the one fetch waits at a broker that carries all its partitions that have nothing to read. It is also the longest
+	// that a partition goes unwatched which has been read to its end while that fetch was waiting.
+	pollWait = 100 * time.Millisecond
 
 	// maxBuffered bounds the records that are decoded and not yet taken, over all numbers of the process. A number that has nothing
 	// buffered is fetched for even beyond it, so that none starves.
@@ -27,15 +30,30 @@ const (
 
 // fetcher reads the input partitions of all numbers of a process: few requests for many partitions, decoded in parallel.
 type fetcher struct {
-	c      *Client
-	decode chan struct{} // a slot for each decoder that may run at a time
-	wake   chan struct{} // capacity 1: something may be fetchable
+	c        *Client
+	pollWait time.Duration
+	decode   chan struct{} // a slot for each decoder that may run at a time
+	wake     chan struct{} // capacity 1: something may be fetchable
 
 	mu       sync.Mutex // guards what follows and all fields of intakes and feeds
 	feeds    []*feed
 	buffered int
-	turns    int           // counts answers that had something
-	inflight map[int32]int // requests under way, by broker
+	turns    int          // counts answers that had something
+	inflight map[line]int // requests under way
+}
+
+// line is a way to a broker. What has to be waited for goes its own, so that it never holds up what is there.
+type line struct {
+	node int32
+	poll bool // for partitions that have been read to their end
+}
+
+// slots is how many requests may be under way.
+func (l line) slots() int {
+	if l.poll {
+		return 1
+	}
+	return fetchesPerNode
 }
 
 // intake is what one number reads.
@@ -59,6 +77,7 @@ type feed struct {
 	stable int64 // last known last stable offset
 	taken  int64 // the owner's position: everything before it was taken
 	chunks []chunk
+	quiet  bool      // the last answer left nothing to read
 	busy   bool      // part of a request under way
 	after  time.Time // no request before then
 	served int       // turn of the last answer that had something
@@ -72,7 +91,9 @@ type chunk struct {
 }
 
 func newFetcher(c *Client) *fetcher {
-	return &fetcher{c: c, decode: make(chan struct{}, runtime.GOMAXPROCS(0)), wake: make(chan struct{}, 1), inflight: map[int32]int{}}
+	return &fetcher{
+		c: c, pollWait: pollWait, decode: make(chan struct{}, runtime.GOMAXPROCS(0)), wake: make(chan struct{}, 1), inflight: map[line]int{},
+	}
 }
 
 func poke(ch chan struct{}) {
@@ -215,7 +236,7 @@ func (f *fetcher) dispatch(ctx context.Context, wg *sync.WaitGroup) time.Duratio
 		}
 	}
 	f.mu.Unlock()
-	byNode := map[int32][]*feed{}
+	byLine := map[line][]*feed{}
 	for _, fd := range ready {
 		node, err := f.c.leader(ctx, fd.tp.topic, fd.tp.partition)
 		if err != nil {
@@ -223,13 +244,14 @@ func (f *fetcher) dispatch(ctx context.Context, wg *sync.WaitGroup) time.Duratio
 			soon = min(soon, fetchRetry)
 			continue
 		}
-		byNode[node] = append(byNode[node], fd)
+		l := line{node, fd.quiet} // no one changes it while fd is not busy
+		byLine[l] = append(byLine[l], fd)
 	}
-	for node, feeds := range byNode {
+	for l, feeds := range byLine {
 		f.mu.Lock()
-		free := f.inflight[node] < fetchesPerNode
+		free := f.inflight[l] < l.slots()
 		if free {
-			f.inflight[node]++
+			f.inflight[l]++
 			for _, fd := range feeds {
 				fd.busy = true
 			}
@@ -238,14 +260,14 @@ func (f *fetcher) dispatch(ctx context.Context, wg *sync.WaitGroup) time.Duratio
 		}
 		f.mu.Unlock()
 		if free {
-			wg.Go(func() { f.request(ctx, node, feeds) })
+			wg.Go(func() { f.request(ctx, l, feeds) })
 		}
 	}
 	return soon
 }
 
 // request runs one fetch and hands its parts to their feeds.
-func (f *fetcher) request(ctx context.Context, node int32, feeds []*feed) {
+func (f *fetcher) request(ctx context.Context, l line, feeds []*feed) {
 	parts := make([]topicPartition, len(feeds))
 	offsets := make([]int64, len(feeds))
 	byTP := make(map[topicPartition]*feed, len(feeds))
@@ -255,10 +277,16 @@ func (f *fetcher) request(ctx context.Context, node int32, feeds []*feed) {
 		byTP[fd.tp] = fd
 	}
 	f.mu.Unlock()
-	res, err := f.c.fetch(ctx, node, parts, offsets)
-	f.mu.Lock()
-	f.inflight[node]--
-	f.mu.Unlock()
+	var wait time.Duration
+	done := sync.OnceFunc(func() { f.done(l) })
+	defer done()
+	if l.poll {
+		wait = f.pollWait
+	}
+	res, err := f.c.fetch(ctx, l.node, wait, parts, offsets)
+	if !l.poll {
+		done() // while a poll is decoded, none is under way, so that its partitions go into the next together
+	}
 	if err != nil {
 		for _, fd := range feeds {
 			f.fail(ctx, fd, err)
@@ -266,6 +294,7 @@ func (f *fetcher) request(ctx context.Context, node int32, feeds []*feed) {
 		return
 	}
 	var wg sync.WaitGroup
+	nothing := res.empty()
 	for i := range res.Topics {
 		for j := range res.Topics[i].Partitions {
 			p := &res.Topics[i].Partitions[j]
@@ -275,7 +304,7 @@ func (f *fetcher) request(ctx context.Context, node int32, feeds []*feed) {
 			switch {
 			case fd == nil:
 			case p.ErrorCode == 0 && len(p.Records.b) == 0:
-				f.add(fd, p, chunk{next: -1})
+				f.add(fd, p, chunk{next: -1}, nothing)
 			case p.ErrorCode == 0:
 				wg.Go(func() { f.unpack(fd, p) })
 			default:
@@ -284,10 +313,22 @@ func (f *fetcher) request(ctx context.Context, node int32, feeds []*feed) {
 			}
 		}
 	}
-	for _, fd := range byTP { // left out, as a broker does when it throttles
-		f.fail(ctx, fd, kafka.ThrottlingQuotaExceeded)
+	for _, fd := range byTP { // left out, for want of room or because the broker throttles
+		if nothing {
+			f.fail(ctx, fd, kafka.ThrottlingQuotaExceeded)
+		} else {
+			f.again(fd)
+		}
 	}
 	wg.Wait()
+}
+
+// done makes room for another request.
+func (f *fetcher) done(l line) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inflight[l]--
+	poke(f.wake)
 }
 
 // unpack decodes one partition's part of an answer.
@@ -306,14 +347,15 @@ func (f *fetcher) unpack(fd *feed, p *fetchedPartition) {
 	for i := range recs {
 		c.size += recordSize(&recs[i])
 	}
-	f.add(fd, p, c)
+	f.add(fd, p, c, false)
 }
 
-// add appends a chunk to a feed; one with next -1 is empty.
-func (f *fetcher) add(fd *feed, p *fetchedPartition, c chunk) {
+// add appends a chunk to a feed; one with next -1 is empty. nothing says that the whole answer was: then it was not for want of room.
+func (f *fetcher) add(fd *feed, p *fetchedPartition, c chunk, nothing bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fd.busy, fd.end, fd.stable = false, p.HighWatermark, p.LastStableOffset
+	fd.quiet = nothing || max(fd.next, c.next) >= p.LastStableOffset
 	defer poke(f.wake)
 	if fd.in.closed || c.next < 0 {
 		return
@@ -326,6 +368,14 @@ func (f *fetcher) add(fd *feed, p *fetchedPartition, c chunk) {
 	f.buffered += c.size
 	f.c.metrics.buffered.Set(float64(f.buffered))
 	poke(fd.in.ready)
+}
+
+// again lets a feed take part in the next request.
+func (f *fetcher) again(fd *feed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fd.busy = false
+	poke(f.wake)
 }
 
 // fail decides what an error of one partition means.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -249,6 +250,13 @@ func (f *fetchResponse) ReadFrom(r io.Reader) (int64, error) {
 		f.Topics = append(f.Topics, t)
 	}
 	return w.n, w.err
+}
+
+// empty says whether there are no records in any part of an answer.
+func (f *fetchResponse) empty() bool {
+	return !slices.ContainsFunc(f.Topics, func(t fetchedTopic) bool {
+		return slices.ContainsFunc(t.Partitions, func(p fetchedPartition) bool { return len(p.Records.b) > 0 })
+	})
 }
 
 // wireReader reads the protocol's primitive types and remembers the first error; after it everything is zero.

@@ -43,6 +43,7 @@ func Program() service.Program[Config] {
 			return New(ctx, cfg, rt)
 		},
 		Check:          Check,
+		CheckJSON:      CheckJSON,
 		ValidateTopics: func(c Config) error { return c.Kafka.Validate() },
 		Topics: func(cfg Config, w io.Writer) error {
 			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport))

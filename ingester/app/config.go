@@ -70,6 +70,7 @@ type Tenant struct {
 	RequestsPerMinute int      `koanf:"requests_per_minute" help:"The tenant's quota; 0 = 2000, the baseline of the service. Lowered by itself while the service throttles."`
 	Paused            bool     `koanf:"paused" help:"Read nothing of this tenant; its subscriptions stay on, and what is not read within 7 days is lost. A paused tenant needs no credential."`
 	Fetches           int      `koanf:"fetches" help:"Blobs fetched at a time; 0 = 16."`
+	Waive             []string `koanf:"waive" help:"Numbers of prerequisites that -check shall not insist on, for example [K8] in a tenant without Entra ID P1."`
 }
 
 // Hosts replace the hosts of the cloud, for a simulator or a disconnected cloud.
@@ -169,6 +170,11 @@ func (t Tenant) validate() (audit.TenantID, error) {
 		return "", errors.New("requests_per_minute: use 0 for the default or a positive number")
 	case t.Fetches < 0 || t.Fetches > 64:
 		return "", errors.New("fetches: use 1 to 64, or 0 for the default")
+	}
+	for _, number := range t.Waive {
+		if !slices.Contains(prerequisites(), number) {
+			return "", fmt.Errorf("waive: %q is not a prerequisite that can fail: use %s", number, strings.Join(prerequisites(), ", "))
+		}
 	}
 	if _, err := t.hosts(); err != nil {
 		return "", err

@@ -15,12 +15,12 @@ import (
 
 // connection is everything that calls Microsoft for one tenant.
 type connection struct {
-	id     audit.TenantID
-	hosts  m365.Hosts
-	tokens msauth.TokenSource
-	roots  *x509.CertPool
-	feed   *m365.Client
-	graph  *m365.Graph
+	id        audit.TenantID
+	hosts     m365.Hosts
+	tokens    msauth.TokenSource
+	transport *http.Transport
+	feed      *m365.Client // nil with all the others = a paused tenant without a credential
+	graph     *m365.Graph
 
 	dlp     *gate  // of DLP.All, which needs a permission more
 	consent string // where an administrator consents to the app's permissions
@@ -28,20 +28,15 @@ type connection struct {
 
 // transports are the pools of connections by the authorities that they trust: tenants with the same ones share a pool, or a thousand of them
 // would keep thousands of idle connections.
-type transports map[string]transport
-
-type transport struct {
-	*http.Transport
-	roots *x509.CertPool // nil are the system's
-}
+type transports map[string]*http.Transport
 
 // of gives the pool for a file of authorities; "" are the system's. The file's present content counts.
-func (ts transports) of(path string) (transport, error) {
+func (ts transports) of(path string) (*http.Transport, error) {
 	var pem []byte
 	if path != "" {
 		var err error
 		if pem, err = os.ReadFile(path); err != nil {
-			return transport{}, fmt.Errorf("ca_file: %w", err)
+			return nil, fmt.Errorf("ca_file: %w", err)
 		}
 	}
 	if shared, ok := ts[string(pem)]; ok {
@@ -50,11 +45,18 @@ func (ts transports) of(path string) (transport, error) {
 	var roots *x509.CertPool
 	if path != "" {
 		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
-			return transport{}, fmt.Errorf("ca_file: %s holds no PEM certificate", path)
+			return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", path)
 		}
 	}
-	ts[string(pem)] = transport{m365.NewTransport(roots), roots}
+	ts[string(pem)] = m365.NewTransport(roots)
 	return ts[string(pem)], nil
+}
+
+// close ends the connections that nobody uses any more.
+func (ts transports) close() {
+	for _, t := range ts {
+		t.CloseIdleConnections()
+	}
 }
 
 // connect makes the clients of a tenant. It calls nothing.
@@ -74,7 +76,7 @@ func (t Tenant) connect(limits Limits, metrics *m365.Metrics, pools transports) 
 	if err != nil {
 		return nil, err
 	}
-	c.roots = pool.roots
+	c.transport = pool
 	auth := msauth.Config{
 		Tenant: string(id), ClientID: t.ClientID, Authority: c.hosts.Authority,
 		CertificateFile: t.CertificateFile, FederatedTokenFile: t.FederatedTokenFile, ManagedIdentity: t.ManagedIdentity,

@@ -36,9 +36,9 @@ type Call[T any] struct {
 
 // options is the parsed command line.
 type options[T any] struct {
-	config                                     string
-	set                                        []string
-	check, probe, topics, printConfig, version bool
+	config                                           string
+	set                                              []string
+	check, json, probe, topics, printConfig, version bool
 
 	apply   func(*T) error
 	command *Command[T] // nil = run the program
@@ -68,6 +68,9 @@ func parseArgs[T any](p Program[T], args []string, out io.Writer) (*options[T], 
 	fs := newFlagSet(p.Name)
 	o.shared(fs)
 	fs.BoolVar(&o.check, "check", false, "check configuration and everything it points at, and exit")
+	if p.CheckJSON != nil {
+		fs.BoolVar(&o.json, "json", false, "with -check: one JSON object a line")
+	}
 	fs.BoolVar(&o.probe, "probe", false, "ask the instance that runs with this configuration whether it is ready, and exit with 0 or 1")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 	if p.Topics != nil {
@@ -78,6 +81,9 @@ func parseArgs[T any](p Program[T], args []string, out io.Writer) (*options[T], 
 	}
 	if err := fs.Parse(args); err != nil {
 		return nil, flagError(err, fs, func() error { return writeHelp(out, p, fs) })
+	}
+	if o.json && !o.check {
+		return nil, Usagef("-json says how -check answers: give -check, too")
 	}
 	if fs.NArg() == 0 {
 		return o, nil

@@ -59,6 +59,8 @@ type Program[T any] struct {
 	New      func(ctx context.Context, cfg T, rt Runtime) (Component, error)
 	// Check answers -check: it looks at everything the program needs and writes what it found. Nil = the configuration is all.
 	Check func(ctx context.Context, cfg T, rt Runtime, w io.Writer) error
+	// CheckJSON answers -check -json: the same for a program to read. Nil = there is no -json.
+	CheckJSON func(ctx context.Context, cfg T, rt Runtime, w io.Writer) error
 	// Topics answers -topics. Nil = the program has none. ValidateTopics judges the configuration instead of Validate then: less is needed.
 	Topics         func(cfg T, w io.Writer) error
 	ValidateTopics func(T) error
@@ -163,7 +165,7 @@ func run[T any](ctx context.Context, p Program[T], args, env []string, std strea
 	rt := NewRuntime(p.Name, *base, std.err)
 	switch {
 	case opts.check:
-		return check(ctx, p, cfg, rt, std.out)
+		return check(ctx, p, opts.json, cfg, rt, std.out)
 	case opts.command != nil:
 		return opts.action(ctx, Call[T]{Config: cfg, Runtime: rt, Args: opts.args, In: std.in, Out: std.out, Err: std.err})
 	default:
@@ -207,8 +209,11 @@ func validate[T any](p Program[T], opts *options[T], cfg T) error {
 	return p.Base(&cfg).Validate()
 }
 
-func check[T any](ctx context.Context, p Program[T], cfg T, rt Runtime, w io.Writer) error {
-	if p.Check != nil {
+func check[T any](ctx context.Context, p Program[T], asJSON bool, cfg T, rt Runtime, w io.Writer) error {
+	switch {
+	case asJSON:
+		return p.CheckJSON(ctx, cfg, rt, w)
+	case p.Check != nil:
 		return p.Check(ctx, cfg, rt, w)
 	}
 	_, err := fmt.Fprintln(w, "configuration: ok")

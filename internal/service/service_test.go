@@ -65,7 +65,11 @@ func program(c *component) service.Program[config] {
 			}
 			return nil
 		},
-		New:    func(context.Context, config, service.Runtime) (service.Component, error) { return c, nil },
+		New: func(context.Context, config, service.Runtime) (service.Component, error) { return c, nil },
+		CheckJSON: func(_ context.Context, _ config, _ service.Runtime, w io.Writer) error {
+			_, err := fmt.Fprintln(w, `{"state":"ok"}`)
+			return err
+		},
 		Topics: func(c config, w io.Writer) error { _, err := fmt.Fprintln(w, "create", c.Broker); return err },
 		Base:   func(c *config) *service.Config { return &c.Service },
 		Commands: map[string]service.Command[config]{
@@ -111,6 +115,8 @@ func TestCommandLine(t *testing.T) {
 		{name: "print config masks", args: "-print-config", env: []string{"MILLRACE_SECRET=hunter2"}, out: `secret: "***"`},
 		{name: "topics", args: "-topics -set broker=b:1", out: "create b:1"},
 		{name: "check", args: "-check", out: "configuration: ok"},
+		{name: "check for a program", args: "-check -json", out: `{"state":"ok"}`},
+		{name: "json of nothing", args: "-json", code: 2, err: "give -check"},
 		{name: "command", args: "echo a -upper b -- -c", out: "A|B|-C"},
 		{name: "command with config behind", args: "echo -config " + file + " -print-config", out: "fromfile"},
 		{name: "dash is an argument", args: "echo -", out: "-"},

@@ -73,7 +73,7 @@ func (s *status) ok(hasData bool, now time.Time) {
 
 // failed says that a call failed, after all retries of its own.
 func (s *status) failed(err error, now time.Time) {
-	code, remedy := codeOf(err), remedyOf(err)
+	code, remedy := codeOf(err), RemedyOf(err)
 	switch {
 	case needsOperator(err), m365.ClassOf(err) == m365.ClassDisabled:
 		s.enter(wire.StateActionRequired, code, remedy, now)
@@ -115,7 +115,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-func remedyOf(err error) string {
+// RemedyOf is the operator's remedy for any error of a call to Microsoft, or of the sign-in before it.
+func RemedyOf(err error) string {
 	if auth, ok := errors.AsType[*msauth.AuthError](err); ok {
 		return auth.Remedy
 	}

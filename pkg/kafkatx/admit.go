@@ -124,6 +124,10 @@ func (s *Stage) statuses(ctx context.Context, end int64) (map[string]status, err
 		if err := json.Unmarshal(r.Value, &v); err != nil {
 			return fmt.Errorf("status record %s at offset %d: %w", key, r.Offset, err)
 		}
+		if v.Version > statusVersion {
+			return fmt.Errorf("status record %s at offset %d has version %d and this build reads versions up to %d: run the newer build again", key, r.Offset,
+				v.Version, statusVersion)
+		}
 		found[key] = v
 		return nil
 	})

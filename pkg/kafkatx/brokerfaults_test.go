@@ -54,6 +54,24 @@ func TestKafkaBrokerRestarts(t *testing.T) {
 	}, "tried again and again", "connection refused")
 }
 
+// TestKafkaTooFewReplicas asks for more replicas in sync than there are, and mends it.
+func TestKafkaTooFewReplicas(t *testing.T) {
+	k := threeBrokers(t)
+	three := "3"
+	harm := func() {
+		set := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: minInSync, Value: &three}}
+		if _, err := admin(t, k.Brokers).AlterTopicConfigs(testContext(t), set, "out"); err != nil {
+			t.Fatal(err)
+		}
+		k.KillNode(2)
+	}
+	outlives(t, k.Brokers, harm, func() {
+		if err := k.StartNode(2); err != nil {
+			t.Fatal(err)
+		}
+	}, "topic out", "[19]")
+}
+
 // TestKafkaDiskFull fills the broker's log directory until the broker halts, and starts it again on a larger one.
 func TestKafkaDiskFull(t *testing.T) {
 	dir := t.TempDir()

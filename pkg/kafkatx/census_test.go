@@ -25,19 +25,29 @@ type census struct {
 	merge  func() // called before a merge, if set
 }
 
-// Load takes a state record: format, colon, count.
+// Load takes a state record: format, colon, count; the count is decimal in format 1 and hexadecimal in format 2.
 func (h *census) Load(r Record) error {
-	format, count, ok := strings.Cut(string(r.Value), ":")
+	format, count, _ := strings.Cut(string(r.Value), ":")
 	f, err := strconv.Atoi(format)
-	n, err2 := strconv.Atoi(count)
 	switch {
-	case !ok || err != nil || err2 != nil:
-		return fmt.Errorf("state record %q: malformed", r.Value)
+	case err != nil:
+		return fmt.Errorf("state record %q: %w", r.Value, err)
 	case f > h.reads:
 		return fmt.Errorf("the state has records of format %d and this build reads formats up to %d: run the newer build again", f, h.reads)
 	}
-	h.counts[string(r.Key)] = n
+	n, err := strconv.ParseInt(count, censusBase(f), 64)
+	if err != nil {
+		return fmt.Errorf("state record %q: %w", r.Value, err)
+	}
+	h.counts[string(r.Key)] = int(n)
 	return nil
+}
+
+func censusBase(format int) int {
+	if format == 1 {
+		return 10
+	}
+	return 16
 }
 
 func (h *census) Close() {}
@@ -60,7 +70,8 @@ func (h *census) Process(_ context.Context, in []Record) (Result, error) {
 		})
 	}
 	for key, n := range c.counts {
-		res.State = append(res.State, Record{Key: []byte(key), Value: fmt.Appendf(nil, "%d:%d", h.writes, n)})
+		value := strconv.AppendInt(fmt.Appendf(nil, "%d:", h.writes), int64(n), censusBase(h.writes))
+		res.State = append(res.State, Record{Key: []byte(key), Value: value})
 	}
 	res.Change = c
 	return res, nil
@@ -154,6 +165,7 @@ func (s *stream) stop() map[string]int {
 type sight struct {
 	mu   sync.Mutex
 	n    int
+	by   map[int32]int  // n of each partition
 	last map[int32]seen // by partition
 }
 
@@ -166,7 +178,7 @@ type seen struct {
 // startSight starts a reader of a topic; each, if set, is called for each record as it comes.
 func startSight(t testing.TB, brokers []string, topic string, each func(partition int32, s seen)) *sight {
 	t.Helper()
-	g := &sight{last: map[int32]seen{}}
+	g := &sight{by: map[int32]int{}, last: map[int32]seen{}}
 	follow(t, brokers, topic, func(r *kgo.Record) {
 		s := seen{at: time.Now()}
 		for _, h := range r.Headers {
@@ -175,6 +187,7 @@ func startSight(t testing.TB, brokers []string, topic string, each func(partitio
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.n++
+		g.by[r.Partition]++
 		g.last[r.Partition] = s
 		if each != nil {
 			each(r.Partition, s)
@@ -187,6 +200,13 @@ func (g *sight) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.n
+}
+
+// of counts the records of one partition.
+func (g *sight) of(partition int32) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.by[partition]
 }
 
 // await waits until as many records are visible as were sent when it was called.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/segmentio/kafka-go/protocol/findcoordinator"
 	"github.com/segmentio/kafka-go/sasl"
 )
@@ -220,7 +221,7 @@ func (c *Client) atCoordinator(ctx context.Context, kind int8, key string, f fun
 func (c *Client) Ping(ctx context.Context) error {
 	var b backoff
 	for try := 1; ; try++ {
-		_, err := call[*metadataResult](ctx, c, requestTimeout, &metadataCall{topics: []string{}})
+		err := c.ping(ctx)
 		if err == nil {
 			return nil
 		}
@@ -228,6 +229,52 @@ func (c *Client) Ping(ctx context.Context) error {
 			return fmt.Errorf("kafka at %v: %w", c.cfg.Brokers, explain(err, c.cfg))
 		}
 	}
+}
+
+func (c *Client) ping(ctx context.Context) error {
+	res, err := call[*apiversions.Response](ctx, c, requestTimeout, &apiversions.Request{})
+	if err == nil {
+		err = codeError(res.ErrorCode)
+	}
+	if err == nil {
+		err = checkVersions(res.ApiKeys)
+	}
+	if err == nil {
+		_, err = call[*metadataResult](ctx, c, requestTimeout, &metadataCall{topics: []string{}})
+	}
+	return err
+}
+
+// checkVersions makes sure that a broker serves what this package sends. The transport does not: it sends its own version where there is none in common,
+// and the broker closes the connection.
+func checkVersions(served []apiversions.ApiKeyResponse) error {
+	needed := map[protocol.ApiKey]int16{protocol.Produce: 8, protocol.Metadata: 8}
+	for _, key := range []protocol.ApiKey{
+		protocol.Fetch, protocol.ListOffsets, protocol.OffsetFetch, protocol.Heartbeat, protocol.CreateTopics, protocol.InitProducerId,
+		protocol.AddPartitionsToTxn, protocol.AddOffsetsToTxn, protocol.TxnOffsetCommit, protocol.EndTxn,
+	} {
+		needed[key] = key.MinVersion() // each is registered in one version
+	}
+	for _, s := range served {
+		key := protocol.ApiKey(s.ApiKey)
+		want, ok := needed[key]
+		delete(needed, key)
+		switch {
+		case ok && s.MaxVersion < want:
+			return tooOld(fmt.Sprintf("%s up to version %d, and version %d is needed", key, s.MaxVersion, want))
+		case ok && s.MinVersion > want:
+			return permanentError{fmt.Errorf("the broker is too new for this build: it serves %s from version %d on, and version %d is needed: install a newer build",
+				key, s.MinVersion, want)}
+		}
+	}
+	for key := range needed {
+		return tooOld(fmt.Sprintf("no %s", key))
+	}
+	return nil
+}
+
+func tooOld(serves string) error {
+	return permanentError{fmt.Errorf("the broker is too old: it serves %s: Apache Kafka 2.8 or later is needed", serves)}
 }
 
 // explain adds to a connection error what it usually means.
@@ -239,8 +286,6 @@ func explain(err error, cfg ClientConfig) error {
 		return fmt.Errorf("the broker refuses the user name or password, or does not offer SASL mechanism %s to this user: %w", mechanism(cfg), err)
 	case errors.As(err, &code) && code == kafka.UnsupportedSASLMechanism:
 		return fmt.Errorf("the broker does not offer SASL mechanism %s: %w", mechanism(cfg), err)
-	case errors.As(err, &code) && code == kafka.UnsupportedVersion:
-		return fmt.Errorf("the broker is too old: Apache Kafka 2.8 or later is needed: %w", err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the broker closed the connection: it expects TLS (configured: %t) or SASL (configured: %s), or refuses the "+
 			"credentials: %w", cfg.TLS != nil, mechanism(cfg), err)

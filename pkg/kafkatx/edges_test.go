@@ -218,7 +218,6 @@ func TestConnectionErrorsSayWhatIsWrong(t *testing.T) {
 	}{
 		{kafka.SASLAuthenticationFailed, "refuses the user name or password"},
 		{kafka.UnsupportedSASLMechanism, "does not offer SASL mechanism none"},
-		{kafka.UnsupportedVersion, "too old"},
 		{io.ErrUnexpectedEOF, "expects TLS (configured: false) or SASL (configured: none)"},
 		{&tls.CertificateVerificationError{Err: errors.New("unknown authority")}, "check the CA file"},
 		{&net.OpError{Op: "dial", Err: errors.New("refused")}, "nobody listens there"},

@@ -140,7 +140,7 @@ func withRight(err error) error {
 	right := ""
 	switch code {
 	case kafka.TopicAuthorizationFailed:
-		right = "Read on the topics that it reads (inputs, state, status) and Write on those that it writes (outputs, state, status)"
+		right = "Read on the topics that it reads (inputs, state, status), Write on those that it writes (outputs, state, status) and Create on those that are missing"
 	case kafka.GroupAuthorizationFailed:
 		right = "Read on the group"
 	case kafka.TransactionalIDAuthorizationFailed:

@@ -38,7 +38,7 @@ func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
 		if _, err := reader.EnsureTopics(testContext(t), []TopicSpec{{Name: topic, Partitions: 1}}, true); err != nil {
 			t.Fatal(err)
 		}
-		awaitReplicas(t, k.Brokers, 3)
+		awaitReplicas(t, k.Brokers)
 		write := func(c *Client, key string) {
 			p := newProducer(t, c, "writer", "zstd")
 			if err := commitAll(testContext(t), p, []Record{{Topic: topic, Key: []byte(key)}}); err != nil {
@@ -75,7 +75,7 @@ func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
 		if err != nil || len(got) != 2 {
 			t.Errorf("state is %q, %v", got, err)
 		}
-		awaitReplicas(t, k.Brokers, 3)
+		awaitReplicas(t, k.Brokers)
 	}
 }
 

@@ -160,7 +160,7 @@ func brokerStorm(t *testing.T, every time.Duration) *storm {
 		if err := k.StartNode(victim); err != nil {
 			t.Errorf("start broker: %v", err)
 		}
-		awaitReplicas(t, k.Brokers, 3)
+		awaitReplicas(t, k.Brokers)
 		t.Logf("broker %d was away", victim)
 		victim = (victim + 1) % 3
 		pause(ctx, time.Until(next))
@@ -168,14 +168,14 @@ func brokerStorm(t *testing.T, every time.Duration) *storm {
 	return s
 }
 
-// awaitReplicas waits until every partition has all its replicas in sync: only then may the next broker be lost.
-func awaitReplicas(t *testing.T, brokers []string, n int) {
+// awaitReplicas waits until all three brokers are there and every partition has all its replicas in sync: only then may the next broker be lost.
+func awaitReplicas(t *testing.T, brokers []string) {
 	adm := admin(t, brokers)
 	for end := time.Now().Add(2 * deadline); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		m, err := adm.Metadata(ctx)
 		cancel()
-		if err != nil || len(m.Brokers) < n {
+		if err != nil || len(m.Brokers) < 3 {
 			continue
 		}
 		whole := true

@@ -23,3 +23,8 @@ func TestLongJoinAndLeave(t *testing.T) {
 		t.Errorf("a number stood still for %v, longer than the rebalance bound of %v", stall, bound)
 	}
 }
+
+// TestLongHandoverWithStoppedBroker hands 500 numbers over while a broker is stopped, or was until just before, and judges each state that is loaded.
+func TestLongHandoverWithStoppedBroker(t *testing.T) {
+	handoverWithStoppedBroker(t, 500)
+}

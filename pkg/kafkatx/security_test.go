@@ -1,6 +1,7 @@
 package kafkatx
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,10 +14,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // newCertificate makes a self-signed certificate for 127.0.0.1, in memory and as a CA file.
@@ -123,4 +127,102 @@ func TestBearerToken(t *testing.T) {
 			t.Error("a refused token is no error")
 		}
 	}
+}
+
+// TestOldBroker has brokers of several ages: what the package cannot do without is found missing at the start, not in the middle.
+func TestOldBroker(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		versions *kversion.Versions
+		want     string
+	}{
+		{"0.11", kversion.V0_11_0(), "the broker is too old"},
+		{"2.7", kversion.V2_7_0(), "the broker is too old: it serves AddPartitionsToTxn up to version 2, and version 3 is needed: Apache Kafka 2.8 or later"},
+		{"2.8", kversion.V2_8_0(), ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := newClient(t, newCluster(t, 1, kfake.MaxVersions(tc.versions)).ListenAddrs()).Ping(testContext(t))
+			if tc.want != "" {
+				wantError(t, err, tc.want)
+			} else if err != nil {
+				t.Errorf("Ping: %v", err)
+			}
+		})
+	}
+	wantError(t, checkVersions([]apiversions.ApiKeyResponse{{ApiKey: 0, MinVersion: 9, MaxVersion: 13}}), "too new for this build", "Produce from version 9 on")
+	wantError(t, checkVersions(nil), "the broker is too old: it serves no ")
+}
+
+// TestSecretsAreReadAgain replaces a password and a client certificate: the same client uses the new ones for its next connection.
+func TestSecretsAreReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	ours := func() (cert []byte) {
+		t.Helper()
+		c, caFile := newCertificate(t)
+		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+		file, err := os.ReadFile(caFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("cert.pem", file)
+		return c.Certificate[0]
+	}
+	serverCert, ca := newCertificate(t)
+	var mu sync.Mutex
+	var shown []byte // the client certificate of the last connection
+	k := newCluster(t, 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "u", "second"), kfake.TLS(&tls.Config{
+		Certificates: []tls.Certificate{serverCert}, ClientAuth: tls.RequireAnyClientCert,
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			mu.Lock()
+			defer mu.Unlock()
+			shown = raw[0]
+			return nil
+		},
+	}))
+	first := ours()
+	s := Security{
+		TLSCAFile: ca, TLSCertFile: filepath.Join(dir, "cert.pem"), TLSKeyFile: filepath.Join(dir, "key.pem"),
+		SASLMechanism: "PLAIN", Username: "u", PasswordFile: write("password", []byte("first")),
+	}
+	cfg := ClientConfig{Brokers: k.ListenAddrs()}
+	if err := s.Apply(&cfg); err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	saw := func(want []byte) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if !bytes.Equal(shown, want) {
+			t.Error("the broker was shown another certificate than the one in the file")
+		}
+	}
+	if err := c.Ping(testContext(t)); err == nil {
+		t.Error("a wrong password is taken")
+	}
+	saw(first)
+	second := ours()
+	write("password", []byte("second\n"))
+	if err := c.Ping(testContext(t)); err != nil {
+		t.Errorf("Ping with the new password: %v", err)
+	}
+	saw(second)
 }

@@ -45,6 +45,11 @@ func (e *MissingTopicsError) Error() string {
 // EnsureTopics makes sure that topics exist as specified. A topic that is missing is created if create is set and is a *MissingTopicsError if not; an
 // error, too, is one with another partition count. Other settings that differ are returned and left as they are: they may be on purpose.
 func (c *Client) EnsureTopics(ctx context.Context, specs []TopicSpec, create bool) ([]Difference, error) {
+	differences, err := c.ensureTopics(ctx, specs, create)
+	return differences, withRight(err)
+}
+
+func (c *Client) ensureTopics(ctx context.Context, specs []TopicSpec, create bool) ([]Difference, error) {
 	missing, err := c.missingTopics(ctx, specs)
 	if err != nil {
 		return nil, err
@@ -115,6 +120,9 @@ func (c *Client) createTopics(ctx context.Context, specs []TopicSpec) error {
 			err := codeError(t.ErrorCode)
 			if err == nil || errors.Is(err, kafka.TopicAlreadyExists) { // another process was faster, or an answer was lost
 				continue
+			}
+			if errors.Is(err, kafka.InvalidReplicationFactor) {
+				err = fmt.Errorf("the configured replication takes more brokers than the cluster has (%d): %w", nodes, err)
 			}
 			if worst == nil || classify(err) > classify(worst) {
 				worst = fmt.Errorf("topic %s: %w: %s", t.Name, err, t.ErrorMessage)

@@ -38,6 +38,8 @@ func TestEnsureTopics(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("differences: %s, %v", diff, err)
 	}
+	_, err = c.EnsureTopics(ctx, []TopicSpec{{Name: "c", Partitions: 1, Replication: 4}}, true)
+	wantError(t, err, "topic c", "takes more brokers than the cluster has (3)")
 	specs[1].Partitions = 2
 	if _, err := c.EnsureTopics(ctx, specs, true); err == nil || !strings.Contains(err.Error(), "for life") {
 		t.Errorf("changed partition count: %v", err)

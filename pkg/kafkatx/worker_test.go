@@ -3,6 +3,7 @@
 package kafkatx
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -39,8 +40,9 @@ type twist struct {
 	Name, In, State, Out string
 	Session              time.Duration
 
-	By            string // the worker's name in the census
-	Reads, Writes int    // formats of the census' state; 0 = 1
+	By     string // the worker's name in the census
+	Writes int    // format of the census' state; 0 = the newest that the build knows
+	Layout int    // of the state
 
 	Step   string // at which the process sends itself Signal; "" = never
 	Nth    int    // at the Nth time that it gets there; 0 = 1
@@ -52,7 +54,7 @@ type twist struct {
 // config is the stage of the twist, without what is special.
 func (w *twist) config() StageConfig {
 	cfg := censusStage(w.Name, w.In, w.State, w.Out, w.By)
-	cfg.SessionTimeout, cfg.RebalanceBound, cfg.MaxBatchRecords = w.Session, 2*w.Session, 200
+	cfg.SessionTimeout, cfg.RebalanceBound, cfg.MaxBatchRecords, cfg.Layout = w.Session, 2*w.Session, 200, w.Layout
 	return cfg
 }
 
@@ -109,7 +111,7 @@ func (w *twist) run() error {
 	var late atomic.Bool
 	cfg.New = func(int32) (Handler, error) {
 		return &census{
-			out: w.Out, by: w.By, reads: max(w.Reads, 1), writes: max(w.Writes, 1), counts: map[string]int{},
+			out: w.Out, by: w.By, reads: newestFormat, writes: cmp.Or(w.Writes, newestFormat), counts: map[string]int{},
 			merge: func() { at(stepMerge) },
 			delay: func() {
 				at(stepLoad)
@@ -127,11 +129,17 @@ func (w *twist) run() error {
 // startProcess runs a worker as a process of its own.
 func startProcess(t testing.TB, w twist) *testkit.Process {
 	t.Helper()
+	return startBuild(t, os.Args[0], w)
+}
+
+// startBuild does so with another build of the tests.
+func startBuild(t testing.TB, build string, w twist) *testkit.Process {
+	t.Helper()
 	order, err := json.Marshal(w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd := exec.CommandContext(t.Context(), build)
 	cmd.Env = append(os.Environ(), twistEnv+"="+string(order))
 	return testkit.StartProcess(t, cmd)
 }

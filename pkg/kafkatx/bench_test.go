@@ -183,6 +183,13 @@ func benchmarkProduce(b *testing.B, brokers []string, codec string) {
 			Compression: map[string]compress.Compression{"lz4": kafka.Lz4, "zstd": kafka.Zstd}[codec],
 		}
 		defer func() { _ = w.Close() }()
+		for try := 0; ; try++ { // it may hear late of a topic that was just made
+			if err := w.WriteMessages(b.Context(), kafka.Message{}); err == nil {
+				break
+			} else if try == 20 || !pause(b.Context(), 500*time.Millisecond) {
+				b.Fatal(err)
+			}
+		}
 		msgs := make([]kafka.Message, len(recs))
 		reportRecords(b, len(recs), func() {
 			for i := range recs {

@@ -81,7 +81,6 @@ func TestBatchesAreSplitBySize(t *testing.T) {
 	if err := p.Init(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	p.buf.rawLimit = rawBatchBytes // what it is after many records that do compress
 	const n = 300
 	r := rand.New(rand.NewPCG(1, 2))
 	recs := make([]Record, n)
@@ -91,8 +90,9 @@ func TestBatchesAreSplitBySize(t *testing.T) {
 			recs[i].Value[j] = byte(r.Uint32())
 		}
 	}
-	groups, err := p.encode(recs, time.Now())
-	if err != nil || len(groups) != 1 || len(groups[0].batches) < n*1000/20000 {
+	groups := p.byPartition(recs)
+	groups[0].rawLimit = rawBatchBytes // what it is after many records that do compress
+	if err := p.encode(groups, n, time.Now()); err != nil || len(groups) != 1 || len(groups[0].batches) < n*1000/20000 {
 		t.Fatalf("encode: %d groups, %v", len(groups), err)
 	}
 	for _, b := range groups[0].batches {
@@ -100,6 +100,7 @@ func TestBatchesAreSplitBySize(t *testing.T) {
 			t.Errorf("a batch of %d bytes", len(b.bytes))
 		}
 	}
+	p.release()
 	at, err := p.Produce(testContext(t), recs)
 	if err != nil {
 		t.Fatal(err)

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -17,8 +17,9 @@ const (
 	// rawBatchBytes bounds what is compressed into one batch.
 	rawBatchBytes = 4 << 20
 
-	// maxProduceBytes bounds one produce request, which brokers limit to 100 MiB (socket.request.max.bytes).
-	maxProduceBytes = 32 << 20
+	// produceBytes is the size from which a leader's batches go in several requests, at the same time: a broker checks the batches of one request one after
+	// another. It also bounds a request of more than one batch far below what brokers refuse (socket.request.max.bytes, 100 MiB).
+	produceBytes = 2 << 20
 )
 
 // group is what a Produce call has for one partition: batches that are sent one after another.
@@ -30,7 +31,24 @@ type group struct {
 	batches []outBatch
 	base    int64 // offset given to the first batch by the last try
 	err     error // of the last try
+
+	// What stays from call to call.
+	memory   [][]byte // of batches
+	used     int      // how much of memory is in use
+	rawLimit int      // uncompressed size at which a batch is expected to reach the limit of its compressed size
 }
+
+// take returns an empty buffer.
+func (g *group) take() []byte {
+	if g.used == len(g.memory) {
+		g.memory = append(g.memory, nil)
+	}
+	g.used++
+	return g.memory[g.used-1][:0]
+}
+
+// keep remembers the grown form of the buffer that was taken last.
+func (g *group) keep(buf []byte) { g.memory[g.used-1] = buf }
 
 // outBatch is an encoded batch. It is sent any number of times, always the same bytes with the same sequence.
 type outBatch struct {
@@ -39,52 +57,28 @@ type outBatch struct {
 	sequence int32
 }
 
-// buffers is memory that is used again from call to call.
-type buffers struct {
-	groups   map[topicPartition]*group
-	encoded  [][]byte
-	used     int
-	rawLimit int // uncompressed size at which a batch is expected to reach the limit of its compressed size
-}
-
-// take returns an empty buffer.
-func (b *buffers) take() []byte {
-	if b.used == len(b.encoded) {
-		b.encoded = append(b.encoded, nil)
+// release empties the groups of the last call. Their memory is used again, unless a request that was given up may still be about to be written from it.
+func (p *Producer) release() {
+	if p.suspect.Load() || len(p.groups) > 1024 {
+		clear(p.groups)
+		return
 	}
-	b.used++
-	return b.encoded[b.used-1][:0]
-}
-
-// keep remembers the grown form of the buffer that was taken last.
-func (b *buffers) keep(buf []byte) { b.encoded[b.used-1] = buf }
-
-// release makes the buffers available again, unless a request that was given up may still be about to be written from them.
-func (b *buffers) release(suspect bool) {
-	b.used = 0
-	for tp, g := range b.groups {
+	for tp, g := range p.groups {
 		clear(g.recs)
-		*g = group{tp: tp, recs: g.recs[:0], index: g.index[:0]}
-	}
-	if suspect || len(b.groups) > 1024 {
-		b.encoded, b.groups = nil, nil
+		*g = group{tp: tp, recs: g.recs[:0], index: g.index[:0], memory: g.memory, rawLimit: g.rawLimit}
 	}
 }
 
-// encode sorts records by partition and encodes their batches.
-func (p *Producer) encode(recs []Record, now time.Time) ([]*group, error) {
-	p.buf.release(false)
-	if p.buf.groups == nil {
-		p.buf.groups = map[topicPartition]*group{}
-	}
+// byPartition sorts records.
+func (p *Producer) byPartition(recs []Record) []*group {
 	var order []*group
 	var g *group
 	for i := range recs {
 		tp := topicPartition{recs[i].Topic, recs[i].Partition}
 		if g == nil || g.tp != tp {
-			if g = p.buf.groups[tp]; g == nil {
-				g = &group{tp: tp}
-				p.buf.groups[tp] = g
+			if g = p.groups[tp]; g == nil {
+				g = &group{tp: tp, rawLimit: p.cfg.MaxBatchBytes}
+				p.groups[tp] = g
 			}
 			if len(g.recs) == 0 {
 				order = append(order, g)
@@ -93,44 +87,64 @@ func (p *Producer) encode(recs []Record, now time.Time) ([]*group, error) {
 		g.recs = append(g.recs, recs[i])
 		g.index = append(g.index, i)
 	}
-	for _, g := range order {
-		seq := p.sequences[g.tp]
-		for start := 0; start < len(g.recs); {
-			n, size := 0, 0
-			for start+n < len(g.recs) && (n == 0 || size+recordSize(&g.recs[start+n]) <= p.buf.rawLimit) {
-				size += recordSize(&g.recs[start+n])
-				n++
+	return order
+}
+
+// encodeWorth is how many records are worth another goroutine.
+const encodeWorth = 100
+
+// encode encodes the batches of n records in groups, on all processors.
+func (p *Producer) encode(groups []*group, n int, now time.Time) error {
+	var next atomic.Int32
+	errs := make([]error, min(runtime.GOMAXPROCS(0), len(groups), 1+n/encodeWorth))
+	var wg sync.WaitGroup
+	for w := range errs {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(groups) && errs[w] == nil; i = next.Add(1) - 1 {
+				errs[w] = p.encodeGroup(groups[i], now)
 			}
-			out, err := p.encodeBatches(nil, g.recs[start:start+n], now, seq)
-			if err != nil {
-				return nil, err
-			}
-			g.batches = append(g.batches, out...)
-			seq = advance(seq, n)
-			start += n
-		}
+		})
 	}
-	return order, nil
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *Producer) encodeGroup(g *group, now time.Time) error {
+	seq := p.sequences[g.tp]
+	for start := 0; start < len(g.recs); {
+		n, size := 0, 0
+		for start+n < len(g.recs) && (n == 0 || size+recordSize(&g.recs[start+n]) <= g.rawLimit) {
+			size += recordSize(&g.recs[start+n])
+			n++
+		}
+		var err error
+		if g.batches, err = p.encodeBatches(g, g.batches, g.recs[start:start+n], now, seq); err != nil {
+			return err
+		}
+		seq = advance(seq, n)
+		start += n
+	}
+	return nil
 }
 
 // encodeBatches encodes records as one batch, or as several where one would be too large.
-func (p *Producer) encodeBatches(out []outBatch, recs []Record, now time.Time, seq int32) ([]outBatch, error) {
+func (p *Producer) encodeBatches(g *group, out []outBatch, recs []Record, now time.Time, seq int32) ([]outBatch, error) {
 	from := producerState{id: p.id, epoch: p.epoch, sequence: seq, transactional: true}
-	b, raw, err := p.c.codecs.appendBatch(p.buf.take(), p.kind, recs, now, from)
-	p.buf.keep(b)
+	b, raw, err := p.c.codecs.appendBatch(g.take(), p.kind, recs, now, from)
+	g.keep(b)
 	if err != nil {
 		return nil, err
 	}
 	if len(b) > p.cfg.MaxBatchBytes && len(recs) > 1 {
-		p.buf.rawLimit = max(p.cfg.MaxBatchBytes/2, min(p.buf.rawLimit, raw)/2)
+		g.rawLimit = max(p.cfg.MaxBatchBytes/2, min(g.rawLimit, raw)/2)
 		half := len(recs) / 2
-		if out, err = p.encodeBatches(out, recs[:half], now, seq); err != nil {
+		if out, err = p.encodeBatches(g, out, recs[:half], now, seq); err != nil {
 			return nil, err
 		}
-		return p.encodeBatches(out, recs[half:], now, advance(seq, half))
+		return p.encodeBatches(g, out, recs[half:], now, advance(seq, half))
 	}
-	if len(b) < p.cfg.MaxBatchBytes/2 && raw > p.buf.rawLimit/2 {
-		p.buf.rawLimit = min(2*p.buf.rawLimit, max(rawBatchBytes, p.cfg.MaxBatchBytes))
+	if len(b) < p.cfg.MaxBatchBytes/2 && raw > g.rawLimit/2 {
+		g.rawLimit = min(2*g.rawLimit, max(rawBatchBytes, p.cfg.MaxBatchBytes))
 	}
 	return append(out, outBatch{bytes: b, count: len(recs), sequence: seq}), nil
 }
@@ -181,7 +195,7 @@ func (p *Producer) deliver(ctx context.Context, groups []*group, offsets []int64
 
 // requests groups what is still to be sent by the leaders of this moment. It returns an error if some partition has no leader now.
 func (p *Producer) requests(ctx context.Context, groups []*group) (out []*produceCall, waiting error) {
-	byLeader := map[int32]*produceCall{}
+	last := map[int32]*produceCall{}
 	for _, g := range groups {
 		if len(g.batches) == 0 {
 			continue
@@ -191,17 +205,16 @@ func (p *Producer) requests(ctx context.Context, groups []*group) (out []*produc
 			waiting = err
 			continue
 		}
-		r := byLeader[node]
-		if r == nil {
+		r, size := last[node], len(g.batches[0].bytes)
+		if r == nil || r.size+size > produceBytes {
 			r = &produceCall{node: node}
-			byLeader[node] = r
+			last[node] = r
+			out = append(out, r)
 		}
-		if size := len(g.batches[0].bytes); r.size == 0 || r.size+size <= maxProduceBytes {
-			r.groups = append(r.groups, g)
-			r.size += size
-		}
+		r.groups = append(r.groups, g)
+		r.size += size
 	}
-	return slices.Collect(maps.Values(byLeader)), waiting
+	return out, waiting
 }
 
 // produceCall is one produce request: a batch of each of some partitions with the same leader.
@@ -295,11 +308,11 @@ func (p *Producer) split(g *group) error {
 	half := first.count / 2
 	recs := g.recs[g.done : g.done+first.count]
 	now := time.Now()
-	out, err := p.encodeBatches(nil, recs[:half], now, first.sequence)
+	out, err := p.encodeBatches(g, nil, recs[:half], now, first.sequence)
 	if err == nil {
-		out, err = p.encodeBatches(out, recs[half:], now, advance(first.sequence, half))
+		out, err = p.encodeBatches(g, out, recs[half:], now, advance(first.sequence, half))
 	}
 	g.batches = append(out, g.batches[1:]...)
-	p.buf.rawLimit = max(p.cfg.MaxBatchBytes/8, p.buf.rawLimit/2)
+	g.rawLimit = max(p.cfg.MaxBatchBytes/8, g.rawLimit/2)
 	return err
 }

@@ -48,8 +48,8 @@ type Producer struct {
 	open      bool                     // the coordinator may know of a transaction of ours
 	suspect   atomic.Bool              // an answer was lost, or a sequence refused, in this epoch
 	added     map[topicPartition]struct{}
-	group     string // whose offsets are part of the open transaction
-	buf       buffers
+	group     string                    // whose offsets are part of the open transaction
+	groups    map[topicPartition]*group // by partition, for the memory that they have
 }
 
 // NewProducer makes a producer. It does no I/O.
@@ -69,7 +69,7 @@ func (c *Client) NewProducer(cfg ProducerConfig) (*Producer, error) {
 	}
 	return &Producer{
 		c: c, cfg: cfg, kind: kind, id: -1, epoch: -1,
-		sequences: map[topicPartition]int32{}, added: map[topicPartition]struct{}{}, buf: buffers{rawLimit: cfg.MaxBatchBytes},
+		sequences: map[topicPartition]int32{}, added: map[topicPartition]struct{}{}, groups: map[topicPartition]*group{},
 	}, nil
 }
 
@@ -204,13 +204,13 @@ func (p *Producer) ProduceAndSend(ctx context.Context, recs []Record, s GroupSes
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	groups, err := p.encode(recs, time.Now())
-	defer func() { p.buf.release(p.suspect.Load()) }()
-	if err != nil {
-		return nil, err
-	}
+	defer p.release()
+	groups := p.byPartition(recs)
+	encoded := make(chan error)
+	go func() { encoded <- p.encode(groups, len(recs), time.Now()) }()
 	// The coordinator takes one change of a transaction at a time; partitions come first, then the two ways part.
-	if err := p.addPartitions(ctx, groups); err != nil {
+	err := p.addPartitions(ctx, groups)
+	if err := errors.Join(err, <-encoded); err != nil {
 		return nil, err
 	}
 	at := make([]int64, len(recs))

@@ -2,6 +2,7 @@ package m365
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -221,9 +222,9 @@ func (c *Client) window(resource string, ct audit.ContentType, start, end time.T
 
 // pages follows a listing from its first address to its last page.
 func (c *Client) pages(ctx context.Context, op, address string, page func(body []byte) error) error {
-	seen := make(map[string]bool)
+	seen := make(map[[sha256.Size]byte]bool) // not the links themselves: each may be long
 	for range maxPages {
-		seen[address] = true
+		seen[sha256.Sum256([]byte(address))] = true
 		next, err := c.wholePage(ctx, op, address, page)
 		if err != nil {
 			return err
@@ -236,7 +237,7 @@ func (c *Client) pages(ctx context.Context, op, address string, page func(body [
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		u.RawQuery = c.publish(u.RawQuery)
-		if address = u.String(); seen[address] {
+		if address = u.String(); seen[sha256.Sum256([]byte(address))] {
 			return fmt.Errorf("%s: %w: a page links to one before it", op, ErrBadAnswer)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -150,7 +151,7 @@ func newAPIError(op string, status int, header http.Header, body []byte, now tim
 		Error struct{ Code, Message string } `json:"error"`
 	}
 	if json.Unmarshal(body, &envelope) == nil {
-		e.Code, e.Message = clean(envelope.Error.Code, 64), clean(envelope.Error.Message, 300)
+		e.Code, e.Message = clean(hide(envelope.Error.Code), 64), clean(hide(envelope.Error.Message), 300)
 	}
 	e.Class, e.Remedy = classify(status, e.Code, string(body))
 	return e
@@ -198,6 +199,12 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// personal is what a text of the service may repeat of a request or a directory and no log may show: tokens, addresses of people and of
+// machines.
+var personal = regexp.MustCompile(`eyJ[\w.-]+|[\w.+'#-]+@[\w.-]+|\b\d{1,3}(?:\.\d{1,3}){3}\b|(?i:\b[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}\b)`)
+
+func hide(text string) string { return personal.ReplaceAllString(text, "[hidden]") }
 
 // clean makes a foreign text safe for one line of a log: printable, bounded.
 func clean(s string, limit int) string {

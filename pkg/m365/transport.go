@@ -82,7 +82,7 @@ func newCaller(host string, bearer Bearer, bucket *Bucket, rt http.RoundTripper,
 	c := &caller{base: base, bearer: bearer, bucket: bucket, metrics: m}
 	c.retry = &retryablehttp.Client{
 		HTTPClient: &http.Client{
-			Transport:     metered{c: c, next: rt},
+			Transport:     metered{c: c, next: rt}, // from which no redirect comes
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		RetryMax:     maxRetries,
@@ -121,11 +121,26 @@ func (m metered) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := m.next.RoundTrip(req)
 	if err == nil {
+		m.c.stay(req, resp)
 		if at, perr := http.ParseTime(resp.Header.Get("Date")); perr == nil {
 			m.c.skew.Store(int64(time.Until(at)))
 		}
 	}
 	return resp, err
+}
+
+// stay takes the address out of a redirect, none of which is followed: net/http would fail over one that it cannot read, and be asked again.
+// One that leads away is counted.
+func (c *caller) stay(req *http.Request, resp *http.Response) {
+	to := resp.Header.Get("Location")
+	if to == "" {
+		return
+	}
+	if u, err := req.URL.Parse(to); err == nil {
+		to = u.String()
+	}
+	_, _ = c.link(to) // counts
+	resp.Header.Del("Location")
 }
 
 type opKey struct{}

@@ -3,9 +3,7 @@ package msauth
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/managedidentity"
 )
@@ -31,50 +29,4 @@ func (s *Source) managed(ctx context.Context, audience string) (Token, error) {
 		return Token{}, err
 	}
 	return s.check(Token{Value: r.AccessToken, Expires: r.ExpiresOn}, audience)
-}
-
-// maxAnswer bounds what a sign-in service may answer: MSAL reads all there is.
-const maxAnswer = 1 << 20
-
-// bounded is a client that reads no more than maxAnswer of an answer. A managed identity is asked without a proxy: its address is the
-// machine's own.
-func bounded(c *http.Client, direct bool) *http.Client {
-	out := http.Client{Timeout: 30 * time.Second}
-	if c != nil {
-		out = *c
-	} else if direct {
-		out.Transport = &http.Transport{DisableKeepAlives: true}
-	}
-	if out.Transport == nil {
-		out.Transport = http.DefaultTransport
-	}
-	out.Transport = limited{out.Transport}
-	return &out
-}
-
-type limited struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := l.next.RoundTrip(r)
-	if err == nil {
-		resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxAnswer}
-	}
-	return resp, err
-}
-
-type limitedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-var errLongAnswer = errors.New("the answer of the sign-in service is too long")
-
-func (b *limitedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errLongAnswer
-	}
-	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	return n, err
 }

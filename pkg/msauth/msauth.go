@@ -83,6 +83,7 @@ type AuthError struct {
 const (
 	CodeClaims      = "wrong_token"  // it is of another tenant or for another audience
 	CodeMissingRole = "missing_role" // the app lacks an application permission, or its consent
+	CodeElsewhere   = "foreign_host" // the credential was to be sent to a host that is not the authority
 )
 
 // MissingRole is the refusal to use a token that lacks roles.
@@ -158,7 +159,7 @@ func New(cfg Config) (*Source, error) {
 	case !strings.HasPrefix(cfg.Authority, "https://"):
 		return nil, fmt.Errorf("authority %q: want https and a host, for example https://login.microsoftonline.com", cfg.Authority)
 	}
-	cfg.HTTP = bounded(cfg.HTTP, cfg.ManagedIdentity)
+	cfg.HTTP = bounded(cfg)
 	s := &Source{cfg: cfg, now: cfg.Now, tokens: make(map[string]*entry)}
 	if s.now == nil {
 		s.now = time.Now
@@ -307,6 +308,9 @@ var aadsts = regexp.MustCompile(`AADSTS\d{4,9}`)
 func refusal(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if errors.Is(err, errElsewhere) {
+		return &AuthError{Code: CodeElsewhere, Remedy: "the sign-in service names a host that is not configured: check authority and cloud; the credential was not sent there"}
 	}
 	e := &AuthError{Code: aadsts.FindString(err.Error())}
 	if call, ok := errors.AsType[msalerrors.CallErr](err); ok && call.Resp != nil {

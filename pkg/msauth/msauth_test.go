@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"millrace/internal/testkit"
 )
 
 const (
@@ -174,6 +177,71 @@ func TestRefusals(t *testing.T) {
 	s.Close()
 	if _, err := s.source(t, func(c *Config) { c.Secret = "first-secret" }).Token(t.Context(), api); err == nil || !strings.Contains(err.Error(), "reached") {
 		t.Errorf("unreachable: %v", err)
+	}
+}
+
+// TestCredentialStaysWithTheAuthority: wherever the sign-in service says that tokens are to be had, the secret goes to the configured host only.
+func TestCredentialStaysWithTheAuthority(t *testing.T) {
+	t.Parallel()
+	foreign := testkit.StartForeign(t)
+	for name, endpoint := range map[string]func(own string) string{
+		"another host":       func(string) string { return foreign.TLS.URL + "/token" },
+		"http":               func(string) string { return foreign.Plain.URL + "/token" },
+		"own host over http": func(own string) string { return strings.Replace(own, "https:", "http:", 1) + "/token" },
+		"user information":   func(own string) string { return strings.Replace(own, "://", "://a@", 1) + "/token" },
+		"own host as user": func(own string) string {
+			return "https://" + strings.TrimPrefix(own, "https://") + "@" + foreign.TLS.Listener.Addr().String()
+		},
+		"redirect, method kept":     func(own string) string { return own + "/307" },
+		"redirect, as a GET":        func(own string) string { return own + "/302" },
+		"redirect to http, kept":    func(own string) string { return own + "/308" },
+		"another port of this host": func(string) string { return strings.Replace(foreign.TLS.URL, "127.0.0.1", "localhost", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSTS(t)
+			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/302":
+					http.Redirect(w, r, foreign.TLS.URL, http.StatusFound)
+				case "/307":
+					http.Redirect(w, r, foreign.TLS.URL, http.StatusTemporaryRedirect)
+				case "/308":
+					http.Redirect(w, r, foreign.Plain.URL, http.StatusPermanentRedirect)
+				default:
+					_ = json.NewEncoder(w).Encode(map[string]string{"issuer": s.URL + "/x", "authorization_endpoint": s.URL, "token_endpoint": endpoint(s.URL)})
+				}
+			})
+			_, err := s.source(t, func(c *Config) { c.Secret = "swordfish" }).Token(t.Context(), api)
+			auth, ok := errors.AsType[*AuthError](err)
+			if !ok || strings.Contains(err.Error(), "swordfish") || !strings.HasPrefix(name, "redirect") && auth.Code != CodeElsewhere {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() { foreign.Unvisited(t) })
+}
+
+func TestAliasesOfOneCloud(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		to, authority string
+		want          bool
+	}{
+		{"https://login.microsoftonline.com/x/token", "https://login.microsoftonline.com", true},
+		{"https://login.microsoftonline.com:443/x/token", "https://LOGIN.microsoftonline.com", true},
+		{"https://login.windows.net/x/token", "https://login.microsoftonline.com", true},
+		{"https://login.microsoftonline.us/x/token", "https://login.microsoftonline.com", false},
+		{"https://login.windows.net/x/token", "https://sim.example.org", false},
+		{"https://login.microsoftonline.com.example.org/", "https://login.microsoftonline.com", false},
+		{"https://sim.example.org:8443/", "https://sim.example.org", false},
+		{"http://sim.example.org/", "https://sim.example.org", false},
+	} {
+		to, err := url.Parse(tt.to)
+		at, err2 := url.Parse(tt.authority)
+		if err != nil || err2 != nil || sameService(to, at) != tt.want {
+			t.Errorf("%s of %s: %v, want %v", tt.to, tt.authority, !tt.want, tt.want)
+		}
 	}
 }
 

@@ -293,16 +293,76 @@ func TestShapesOfBlobs(t *testing.T) {
 }
 
 // TestContentTypeEnabledLate subscribes when the tenant is a week old: the feed gives the last 22 hours, and a gap record on each stream
-// names the rest of the week.
+// names the rest of the week, half a day later, when it is known. The service may give nothing for up to twelve hours: that is no loss, and the
+// status says that nothing was seen yet.
 func TestContentTypeEnabledLate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 800, func(c *m365sim.Config) { c.AlwaysSubscribed = false })
+	for _, delay := range []time.Duration{0, 12 * time.Hour} {
+		t.Run(fmt.Sprint("first content after ", delay), func(t *testing.T) {
+			t.Parallel()
+			enabledLate(t, delay)
+		})
+	}
+}
+
+func enabledLate(t *testing.T, delay time.Duration) {
+	t.Helper()
+	var ahead atomic.Int64
+	w := newWorld(t, 800, func(c *m365sim.Config) {
+		c.AlwaysSubscribed, c.FirstContentDelay = false, delay
+		c.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
 	w.cfg.Tenants[0].Components = []string{componentActivities}
+	w.cfg.Limits.PollSlowest = w.cfg.Limits.PollFastest
 	began := time.Now()
-	must, first := w.since(began.Add(-m365sim.DefaultBackfill+time.Minute)), map[string]time.Time{}
-	raw, ledger := w.read(w.rawTopics()...), w.read(w.cfg.Kafka.Names().Ledger())
-	w.run(func() bool { return raw.count() >= len(must) && len(gaps(t, ledger)) == 5 })
+	must := w.since(began.Add(-m365sim.DefaultBackfill + time.Minute))
+	raw, ledger, status := w.read(w.rawTopics()...), w.read(w.cfg.Kafka.Names().Ledger()), w.read(w.cfg.Kafka.Names().Status())
+	// An hour at a time, as soon as each stream has been listed at the hour before.
+	listings := func() int { return w.sim.Ledger().Requests["content"]["ok"] }
+	hour, seen, waited := 0, 0, 0
+	w.run(func() bool {
+		switch n := listings(); {
+		case n < seen+10 || components(status, wire.StateAwaiting)+components(status, wire.StateConnected) < 5:
+		case hour < 14:
+			if raw.count() == 0 && components(status, wire.StateAwaiting) == 5 {
+				waited++
+			}
+			hour, seen = hour+1, n
+			ahead.Store(int64(hour) * int64(time.Hour))
+		default:
+			return raw.count() >= len(must) && len(gaps(t, ledger)) >= 5
+		}
+		return false
+	})
+	if delay > 0 && waited < 11 {
+		t.Errorf("the status said for %d hours that all five content types wait for their first data", waited)
+	}
 	w.verify(raw, must, w.expected(later()))
+	w.namesRest(raw, ledger, began)
+}
+
+// components counts those that are in a state and, if they wait for their first data, say of no workload that they saw it.
+func components(status *topic, state string) int {
+	last := map[string]wire.Status{}
+	for _, r := range status.all() {
+		var s wire.Status
+		if json.Unmarshal(r.Value, &s) == nil && s.Component != "" {
+			last[s.Component] = s
+		}
+	}
+	n := 0
+	for _, s := range last {
+		if s.State == state && (state != wire.StateAwaiting || len(s.FirstSeen) == 0) {
+			n++
+		}
+	}
+	return n
+}
+
+// namesRest holds the one gap record of each stream against the first blob that it had.
+func (w *world) namesRest(raw, ledger *topic, began time.Time) {
+	t, first, named := w.t, map[string]time.Time{}, 0
+	t.Helper()
 	for _, r := range raw.all() {
 		ct, created := header(r, wire.HeaderFeed), header(r, wire.HeaderContentCreated)
 		at, err := time.Parse(time.RFC3339Nano, created)
@@ -322,9 +382,13 @@ func TestContentTypeEnabledLate(t *testing.T) {
 		if !known {
 			end = began // the start request
 		}
+		named++
 		if e.Gap.Reason != "before_subscription" || e.Gap.End.Sub(end).Abs() > time.Minute || e.Gap.Start.Sub(began.Add(-7*24*time.Hour)).Abs() > 2*time.Minute {
 			t.Errorf("gap of %s: %+v, want it from a week before %s to %s", e.ContentType, *e.Gap, began, end)
 		}
+	}
+	if named != 5 {
+		t.Errorf("%d gap records", named)
 	}
 }
 
@@ -378,10 +442,7 @@ func TestOutages(t *testing.T) {
 				lost = 5
 			}
 			w.run(func() bool {
-				got := map[string]bool{}
-				for _, r := range raw.all() {
-					got[header(r, wire.HeaderID)] = true
-				}
+				got := had(raw)
 				for id := range must {
 					if !got[id] {
 						return false
@@ -406,6 +467,7 @@ func TestOutages(t *testing.T) {
 
 // alive is one record of a tenant and when its blob came to be.
 type alive struct {
+	contentType      string
 	created, visible time.Time
 	sha              [32]byte
 }
@@ -420,7 +482,7 @@ func (w *world) living(by time.Time) map[string]alive {
 			for d := range st.Each(ct, time.Unix(0, 0), by, by) {
 				for i := range d.Records {
 					id := fmt.Sprintf("%s/%d", d.ContentID, i)
-					out[id] = alive{d.Created, d.Visible, shas[id]}
+					out[id] = alive{ct, d.Created, d.Visible, shas[id]}
 				}
 			}
 		}

@@ -305,7 +305,12 @@ func TestSubscriptionIsStartedAndItsMissingPastRecorded(t *testing.T) {
 		}
 		return false
 	}
-	w.run(func() bool { return raw.count() == 1 && len(gaps(t, ledger)) == 1 && connected() })
+	w.run(func() bool {
+		if raw.count() == 1 { // half a day later nothing older can come
+			f.set(func() { f.shift = 14 * time.Hour })
+		}
+		return raw.count() == 1 && len(gaps(t, ledger)) == 1 && connected()
+	})
 	before := f.count()
 	w.run(func() bool { return f.count() > before+3 })
 	g := gaps(t, ledger)

@@ -31,6 +31,9 @@ func HashOf(contentID string) Hash {
 type State struct {
 	Cursor  time.Time `json:"cursor,omitzero"`  // live listing goes on here
 	Resume  time.Time `json:"resume,omitzero"`  // everything created before it is done
+	Owed    string    `json:"owed,omitempty"`   // what lies between resume and cursor and is not done: see package plan
+	Again   string    `json:"again,omitempty"`  // what is done there and is to be listed once more
+	Off     time.Time `json:"off,omitzero"`     // the subscription was found off, and had been on up to here; zero once that is on the ledger
 	Begun   time.Time `json:"begun,omitzero"`   // when the stream ran first
 	Started time.Time `json:"started,omitzero"` // last start request of the subscription, written before the call
 	Hooked  time.Time `json:"hooked,omitzero"`  // last request that changed the webhook, written before the call

@@ -3,7 +3,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -35,8 +34,29 @@ type Job struct {
 	Window
 }
 
-// Gap is a range of creation time that the feed does not give any more.
-type Gap struct{ Start, End time.Time }
+// Progress is what a restart goes on from.
+type Progress struct {
+	Cursor time.Time // live listing goes on here; it promises nothing about blobs that surface late; zero = a first run
+	// Owed is what lies before the cursor and was not had: it was never listed to its end, or blobs in it are not committed. What of it the feed
+	// does not give any more is lost.
+	Owed Ranges
+	// Again is what is listed once more if it can be: it was had, and blobs may have surfaced in it since.
+	Again Ranges
+}
+
+// maxOwed is how many ranges a progress has for open blobs: beyond that the closest are joined.
+const maxOwed = 64
+
+// Done is the time before which everything is done.
+func (p Progress) Done() time.Time {
+	done := p.Cursor
+	for _, r := range []Ranges{p.Owed, p.Again} {
+		if len(r) > 0 {
+			done = earlier(done, r[0].Start)
+		}
+	}
+	return done
+}
 
 // Config sets the planner's times; the zero value of each field is its documented default.
 type Config struct {
@@ -80,10 +100,10 @@ func (c Config) withDefaults() Config {
 // Plan is the listing plan of one stream. At most one live job and one other job are out at a time; each ends in Listed or Failed.
 type Plan struct {
 	cfg      Config
-	cursor   time.Time // live listing goes on here
-	past     []Window  // still to be listed, oldest first; does not overlap and lies before cursor
-	gaps     []Gap     // found and not yet taken
-	strict   bool      // the service refused a start within the slack
+	at       Progress // Owed and Again lie before Cursor
+	excused  Ranges   // somebody else says that it was lost
+	gaps     []Window // found and not yet taken
+	strict   bool     // the service refused a start within the slack
 	interval time.Duration
 	news     time.Time // when a live window last had something new
 
@@ -91,71 +111,49 @@ type Plan struct {
 	nextLive, nextOther, nextOverlap, nextSweep time.Time
 }
 
-// New makes the plan of a stream whose live listing stood at cursor and of which everything before resume was done. Zero times mean
-// a first run, which goes back as far as the feed lists.
-func New(cfg Config, cursor, resume, now time.Time) *Plan {
+// New makes the plan of a stream that goes on from a progress. A first run goes back as far as the feed lists.
+func New(cfg Config, from Progress, now time.Time) *Plan {
 	cfg = cfg.withDefaults()
 	p := &Plan{cfg: cfg, interval: cfg.Fastest, news: now, nextLive: now, nextOther: now, nextOverlap: now, nextSweep: now.Add(cfg.Fastest)}
 	now = now.Truncate(time.Second)
-	if cursor.IsZero() {
-		p.cursor = now
-		p.add(Window{now.Add(-cfg.Keep - cfg.Slack/2), now}) // half of the slack is left for the way to the service
+	if from.Cursor.IsZero() {
+		p.at = Progress{Cursor: now, Owed: Ranges{{now.Add(-cfg.Keep), now}}}
+		p.Again(Window{now.Add(-cfg.Keep - cfg.Slack/2), now}) // half of the slack is left for the way to the service
 		return p
 	}
-	p.cursor = cursor.Truncate(time.Second)
-	if !resume.IsZero() && resume.Before(p.cursor) {
-		p.cursor = resume.Truncate(time.Second)
-	}
-	if p.cursor.After(now) {
-		p.cursor = now // the clock was set back
-	}
-	p.catchUp(now)
+	p.at.Cursor = earlier(from.Cursor.Truncate(time.Second), now) // later if the clock was set back
+	after := Window{p.at.Cursor, p.at.Cursor.Add(100 * 365 * 24 * time.Hour)}
+	p.at.Owed, p.at.Again = from.Owed.Without(after), from.Again.Without(after)
 	return p
 }
 
-// catchUp turns what lies too far behind for a live window into past windows, begun so early that what surfaced late meanwhile is in them.
+// catchUp turns what lies too far behind for a live window into a past that is owed, and lists once more what blobs may have surfaced in meanwhile.
 func (p *Plan) catchUp(now time.Time) {
-	if now.Sub(p.cursor) <= p.cfg.Overlap {
+	if now.Sub(p.at.Cursor) <= p.cfg.Overlap {
 		return
 	}
-	kept := p.kept(now)
-	if p.cursor.Before(p.oldest(now)) {
-		p.gaps = append(p.gaps, Gap{p.cursor, kept})
-		p.cursor = kept
-	}
-	start := p.cursor.Add(-p.cfg.Sweep)
-	if start.Before(kept) {
-		start = kept
-	}
-	if p.cursor.Before(start) {
-		start = p.cursor
-	}
-	for _, w := range p.past { // what is planned already reaches further back
-		if w.End.After(start) {
-			start = w.End
-		}
-	}
-	if start.Before(now) {
-		p.add(Window{start, now})
-	}
-	p.cursor = now
+	p.at.Owed = p.at.Owed.With(Window{p.at.Cursor, now})
+	p.at.Again = p.at.Again.With(Window{later(p.at.Cursor.Add(-p.cfg.Sweep), p.kept(now)), p.at.Cursor})
+	p.at.Cursor = now
 }
 
-func (p *Plan) add(w Window) {
-	for w.Start.Before(w.End) {
-		end := w.Start.Add(p.cfg.MaxWindow)
-		if end.After(w.End) {
-			end = w.End
-		}
-		p.past = append(p.past, Window{w.Start, end})
-		w.Start = end
+// expire gives up what the service does not list any more. What of it was owed is a gap.
+func (p *Plan) expire(now time.Time) {
+	oldest, gone := p.oldest(now), Window{End: p.kept(now)}
+	for len(p.at.Owed) > 0 && p.at.Owed[0].Start.Before(oldest) {
+		lost := Window{p.at.Owed[0].Start, earlier(p.at.Owed[0].End, gone.End)}
+		p.at.Owed, p.at.Again = p.at.Owed.Without(lost), p.at.Again.Without(lost)
+		p.gaps = append(p.gaps, Ranges{lost}.Without(p.excused...)...)
+	}
+	if len(p.at.Again) > 0 && p.at.Again[0].Start.Before(oldest) {
+		p.at.Again = p.at.Again.Without(gone)
 	}
 }
 
 // oldest is the earliest start that the service accepts.
 func (p *Plan) oldest(now time.Time) time.Time {
 	if p.strict {
-		return p.kept(now)
+		return now.Add(-p.cfg.Keep)
 	}
 	return now.Add(-p.cfg.Keep - p.cfg.Slack)
 }
@@ -174,12 +172,13 @@ func (p *Plan) Next(now time.Time) (Job, bool, time.Time) {
 	second := now.Truncate(time.Second)
 	if !p.liveOut {
 		p.catchUp(second)
-		if !now.Before(p.nextLive) {
-			p.liveOut = true
-			return Job{Live, Window{p.cursor.Add(-p.cfg.Edge), second.Add(time.Second)}}, true, now
-		}
+	}
+	if !p.liveOut && !now.Before(p.nextLive) {
+		p.liveOut = true
+		return Job{Live, Window{p.at.Cursor.Add(-p.cfg.Edge), second.Add(time.Second)}}, true, now
 	}
 	if !p.otherOut && !now.Before(p.nextOther) {
+		p.expire(second) // not before, or what it leaves could be too old by now
 		if job, ok := p.other(now, second); ok {
 			p.otherOut = true
 			return job, true, now
@@ -189,33 +188,28 @@ func (p *Plan) Next(now time.Time) (Job, bool, time.Time) {
 }
 
 func (p *Plan) other(now, second time.Time) (Job, bool) {
-	oldest, kept := p.oldest(second), p.kept(second)
-	for len(p.past) > 0 {
-		w := p.past[0]
-		if w.Start.Before(oldest) {
-			lost := w.End
-			if kept.Before(lost) {
-				lost = kept
+	if past := p.past(); len(past) > 0 {
+		w := Window{past[0].Start.Truncate(time.Second), past[0].End}
+		for _, next := range past[1:] {
+			if next.Start.Sub(w.End) <= p.cfg.Overlap { // cheaper than a window of its own
+				w.End = next.End
 			}
-			p.gaps = append(p.gaps, Gap{w.Start, lost})
-			if !lost.Before(w.End) {
-				p.past = p.past[1:]
-				continue
-			}
-			w.Start = lost
-			p.past[0] = w
 		}
+		w.End = earlier(w.End.Add(time.Second-1).Truncate(time.Second), w.Start.Add(p.cfg.MaxWindow))
 		return Job{Backfill, w}, true
 	}
 	hourAgo, dayAgo := second.Add(-p.cfg.Overlap), second.Add(-p.cfg.Sweep)
-	if !now.Before(p.nextOverlap) && p.cursor.After(hourAgo) {
-		return Job{Overlap, Window{hourAgo, p.cursor}}, true
+	if !now.Before(p.nextOverlap) && p.at.Cursor.After(hourAgo) {
+		return Job{Overlap, Window{hourAgo, p.at.Cursor}}, true
 	}
 	if !now.Before(p.nextSweep) {
 		return Job{Sweep, Window{dayAgo, dayAgo.Add(min(p.cfg.Sweep-p.cfg.Overlap, p.cfg.MaxWindow))}}, true
 	}
 	return Job{}, false
 }
+
+// past is all that is left to list behind the cursor.
+func (p *Plan) past() Ranges { return p.at.Owed.With(p.at.Again...) }
 
 func (p *Plan) wake(now time.Time) time.Time {
 	wake := now.Add(p.cfg.Idle)
@@ -233,7 +227,7 @@ func (p *Plan) wake(now time.Time) time.Time {
 		if p.nextSweep.Before(next) {
 			next = p.nextSweep
 		}
-		if len(p.past) > 0 || next.Before(p.nextOther) {
+		if !p.CaughtUp() || next.Before(p.nextOther) {
 			next = p.nextOther
 		}
 		earlier(next)
@@ -246,10 +240,11 @@ func (p *Plan) wake(now time.Time) time.Time {
 
 // Listed says that every page of a job's window was read, with so many blobs that were not known before.
 func (p *Plan) Listed(j Job, fresh int, now time.Time) {
+	p.at.Owed, p.at.Again = p.at.Owed.Without(j.Window), p.at.Again.Without(j.Window)
 	if j.Kind == Live {
 		p.liveOut = false
-		if end := j.End.Add(-time.Second); end.After(p.cursor) {
-			p.cursor = end
+		if end := j.End.Add(-time.Second); end.After(p.at.Cursor) {
+			p.at.Cursor = end
 		}
 		slowest := p.cfg.Slowest
 		if now.Sub(p.news) > p.cfg.IdleAfter {
@@ -264,13 +259,11 @@ func (p *Plan) Listed(j Job, fresh int, now time.Time) {
 	}
 	p.otherOut, p.nextOther = false, now
 	switch j.Kind {
-	case Backfill:
-		p.past = slices.DeleteFunc(p.past, func(w Window) bool { return w.End.Equal(j.End) })
 	case Overlap:
 		p.nextOverlap = now.Add(max(p.cfg.OverlapEvery, 5*p.interval))
 	case Sweep:
 		p.nextSweep = now.Add(p.cfg.SweepEvery)
-	case Live:
+	case Live, Backfill:
 	}
 }
 
@@ -292,27 +285,30 @@ func (p *Plan) Refused(j Job, now time.Time) {
 // Wake makes the next live listing due now: something hinted that there is news.
 func (p *Plan) Wake(now time.Time) { p.nextLive = now }
 
-// Cursor is where live listing goes on; it promises nothing about blobs that surface late.
-func (p *Plan) Cursor() time.Time { return p.cursor }
+// Again has a window listed once more, as far as the feed lists it: it is known to give what it did not give before.
+func (p *Plan) Again(w Window) {
+	p.at.Again = p.at.Again.With(Window{w.Start, earlier(w.End, p.at.Cursor)})
+}
 
-// Resume is the time from which a restart has to list again, given the creation time of the oldest blob that was listed and is not
-// committed (zero: there is none).
-func (p *Plan) Resume(open time.Time) time.Time {
-	resume := p.cursor
-	if len(p.past) > 0 && p.past[0].Start.Before(resume) {
-		resume = p.past[0].Start
-	}
-	if !open.IsZero() && open.Before(resume) {
-		resume = open
-	}
-	return resume
+// Excuse says that somebody else names what was lost of a window: it is listed all the same, and no gap if that fails.
+func (p *Plan) Excuse(w Window) { p.excused = p.excused.With(w) }
+
+// Cursor is where live listing goes on.
+func (p *Plan) Cursor() time.Time { return p.at.Cursor }
+
+// Progress is what a restart has to go on from, given the creation times, in Unix milliseconds, of the blobs that were listed and are not
+// committed.
+func (p *Plan) Progress(open []int64) Progress {
+	at := p.at
+	at.Owed = at.Owed.With(around(open, maxOwed)...)
+	return at
 }
 
 // CaughtUp reports whether nothing of the past is left to list.
-func (p *Plan) CaughtUp() bool { return len(p.past) == 0 }
+func (p *Plan) CaughtUp() bool { return len(p.at.Owed)+len(p.at.Again) == 0 }
 
-// Gaps takes the gaps found since the last call.
-func (p *Plan) Gaps() []Gap {
+// Gaps takes the ranges of creation time that were found since the last call not to have been had and not to be given any more.
+func (p *Plan) Gaps() []Window {
 	gaps := p.gaps
 	p.gaps = nil
 	return gaps

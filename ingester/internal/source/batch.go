@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"millrace/ingester/internal/checkpoint"
+	"millrace/ingester/internal/plan"
 	"millrace/pkg/kafkatx"
 	"millrace/pkg/wire"
 )
@@ -85,8 +86,10 @@ func (b *batch) stage(now time.Time) {
 	touched := make(map[string]bool, 4)
 	committing := make(map[checkpoint.Hash]bool, len(b.units))
 	seen := make(map[string][]*blob, 4)
+	naming := make(map[string]plan.Ranges)
 	for _, u := range b.units {
 		touched[u.stream] = true
+		naming[u.stream] = naming[u.stream].With(u.names)
 		if u.blob != nil {
 			committing[u.blob.hash] = true
 			seen[u.stream] = append(seen[u.stream], u.blob)
@@ -96,16 +99,24 @@ func (b *batch) stage(now time.Time) {
 		}
 	}
 	for _, st := range o.streams {
-		if st.plan == nil || (!all && !touched[st.id]) {
+		if !touched[st.id] && (st.plan == nil || !all) {
 			continue
 		}
 		for _, found := range seen[st.id] {
 			st.see(found.seen, found.Created)
 		}
-		if state := st.durable(committing); state != o.book.State(st.id) {
-			b.ck.Set(st.id, state)
+		if st.ct != "" { // a directory's units stage all that it has
+			state := st.durable(committing, naming[st.id])
+			for _, u := range b.units {
+				if u.stream == st.id && u.note != nil {
+					u.note(&state)
+				}
+			}
+			if state != o.book.State(st.id) {
+				b.ck.Set(st.id, state)
+			}
 		}
-		if all {
+		if all && st.plan != nil {
 			st.status.value.Cursor, st.status.value.Open = st.plan.Cursor(), len(st.open)
 			st.status.changed()
 		}

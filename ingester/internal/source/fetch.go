@@ -121,9 +121,6 @@ func (st *stream) found(blobs []audit.Blob, via plan.Kind) (fresh int, full bool
 		if st.open[h] != nil || o.book.Done(st.id, h) {
 			continue
 		}
-		if st.oldest.IsZero() || b.Created.Before(st.oldest) {
-			st.oldest = b.Created
-		}
 		if st.state.History.IsZero() && !now.Before(b.Expiration) {
 			continue // on a first run it was gone before we came
 		}

@@ -27,7 +27,7 @@ func TestHint(t *testing.T) {
 	o := testOwner(t, func(c *Config) { c.Now = func() time.Time { return now }; c.Plan.Fastest = 2 * time.Second })
 	tn := &tenant{Tenant: &Tenant{ID: testTenant, Feed: testFeed(t)}, o: o}
 	st := &stream{o: o, t: tn, id: string(testTenant) + "/general", ct: audit.General, nudge: make(chan struct{}, 1), status: newStatus(o.s, testTenant, "general", now)}
-	st.plan = plan.New(o.s.cfg.Plan, now, now, now)
+	st.plan = plan.New(o.s.cfg.Plan, plan.Progress{Cursor: now}, now)
 	job, ok, _ := st.plan.Next(now)
 	if !ok || job.Kind != plan.Live {
 		t.Fatalf("job %v", job)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,12 +30,23 @@ type stream struct {
 	plan    *plan.Plan // nil until the subscription is known to be on
 	open    map[checkpoint.Hash]*blob
 	state   checkpoint.State // what durable starts from: the parts that the plan does not know
-	oldest  time.Time        // creation of the oldest blob ever listed in this life
+	unnamed plan.Ranges      // gaps that the plan found, until their records are committed
+	off     plan.Window      // when the subscription was off, as a gap record says
+	history history          // how far the judgement of a new subscription's past is
 	enabled chan struct{}    // closed once the subscription is on
 	nudge   chan struct{}    // capacity 1: something may have changed for the lister
 	fails   [2]int           // listings failed in a row: live ones, others
 	hinted  time.Time        // when a hint made it list last
 }
+
+// history says what was done to find out what the feed has of the time before a new subscription.
+type history int
+
+const (
+	unknown  history = iota
+	relisted         // all of it is listed once more
+	judged           // the record is on its way
+)
 
 // tenant is one tenant as its owner runs it.
 type tenant struct {
@@ -69,7 +81,11 @@ func (st *stream) run(ctx context.Context) {
 	if st.state.Begun.IsZero() {
 		st.state.Begun = now.Truncate(time.Second)
 	}
-	st.plan = plan.New(st.o.s.cfg.Plan, st.state.Cursor, st.state.Resume, now)
+	st.plan = plan.New(st.o.s.cfg.Plan, progressOf(st.state), now)
+	st.plan.Excuse(st.off)
+	if st.state.History.IsZero() && !st.state.Started.IsZero() {
+		st.plan.Excuse(plan.Window{End: st.state.Started.Add(-backfillMost)}) // judgeHistory names it
+	}
 	// Written soon, so that a stream that ran once is not taken for new after a crash.
 	st.o.offer(&unit{stream: st.id})
 	st.o.mu.Unlock()
@@ -83,7 +99,7 @@ func (st *stream) list(ctx context.Context) {
 		st.o.mu.Lock()
 		now := st.now()
 		job, ok, wake := st.plan.Next(now)
-		for _, g := range st.plan.Gaps() {
+		for _, g := range st.joined(st.plan.Gaps()) {
 			st.offerGap(g)
 		}
 		st.o.mu.Unlock()
@@ -161,10 +177,10 @@ func (st *stream) do(ctx context.Context, job plan.Job) {
 
 // listed notes a success. The lock is held.
 func (st *stream) listed(now time.Time) {
-	st.status.ok(!st.oldest.IsZero() || st.o.book.Blobs(st.id) > 0, now)
+	st.status.ok(!st.status.value.LastBlob.IsZero() || st.o.book.Blobs(st.id) > 0, now)
 	st.o.s.metrics.cursor.WithLabelValues(string(st.t.ID), string(st.ct)).Set(float64(st.plan.Cursor().Unix()))
 	st.o.s.metrics.open.WithLabelValues(string(st.t.ID), string(st.ct)).Set(float64(len(st.open)))
-	if st.state.History.IsZero() && st.plan.CaughtUp() {
+	if st.state.History.IsZero() && st.history != judged && st.plan.CaughtUp() {
 		st.judgeHistory(now)
 	}
 	if st.o.statusDue() {
@@ -172,41 +188,107 @@ func (st *stream) listed(now time.Time) {
 	}
 }
 
+// A new subscription may list nothing for 12 hours, and then has content from up to a day before it was started.
+const (
+	firstContent = 13 * time.Hour
+	backfillMost = 24 * time.Hour
+)
+
 // judgeHistory records, once in a stream's life, which part of the first week the feed does not have because the subscription is
-// younger. The lock is held.
+// younger: when all that it can have is there and was listed once more. The lock is held.
 func (st *stream) judgeHistory(now time.Time) {
-	st.state.History = now.Truncate(time.Second)
-	if st.state.Started.IsZero() {
-		st.o.offer(&unit{stream: st.id}) // the subscription was there before us
+	note := func(s *checkpoint.State) { s.History = now.Truncate(time.Second) }
+	u, started := st.noteUnit(note), st.state.Started
+	switch {
+	case started.IsZero(): // the subscription was there before us
+		st.history = judged
+		st.o.offer(u)
+		return
+	case now.Sub(started) < firstContent:
+		return
+	case st.history == unknown:
+		st.history = relisted
+		st.plan.Again(plan.Window{Start: started.Add(-7 * 24 * time.Hour), End: now})
+		poke(st.nudge)
 		return
 	}
-	from, to := st.state.Begun.Add(-7*24*time.Hour), st.state.Started
-	if !st.oldest.IsZero() && st.oldest.Before(to) {
-		to = st.oldest
+	from, to := st.state.Begun.Add(-7*24*time.Hour), started
+	st.o.book.Each(st.id, func(_ checkpoint.Hash, created time.Time) {
+		if created.Before(to) {
+			to = created
+		}
+	})
+	for _, b := range st.open {
+		if b.Created.Before(to) {
+			to = b.Created
+		}
 	}
-	if to.Sub(from) < time.Hour {
-		st.o.offer(&unit{stream: st.id})
-		return
+	if to.Sub(from) >= time.Hour {
+		gap := st.gapUnit(wireGap(from, to, wire.GapBeforeSubscription, ""))
+		gap.note, gap.merged = u.note, u.merged
+		u = gap
 	}
-	st.o.offer(st.gapUnit(wireGap(from, to, wire.GapBeforeSubscription, "")))
+	st.history = judged
+	st.o.offer(u)
+}
+
+// joined makes one gap of those between which nothing was had, as of blobs that were listed one after another and not fetched. The lock is held.
+func (st *stream) joined(gaps []plan.Window) []plan.Window {
+	if len(gaps) < 2 || !st.off.End.IsZero() { // another record names what lies between
+		return gaps
+	}
+	var done []int64
+	st.o.book.Each(st.id, func(_ checkpoint.Hash, created time.Time) { done = append(done, created.Unix()) })
+	slices.Sort(done)
+	out := gaps[:1]
+	for _, g := range gaps[1:] {
+		last := &out[len(out)-1]
+		next, _ := slices.BinarySearch(done, last.End.Unix()) // they are in whole seconds
+		if next < len(done) && done[next] <= g.Start.Unix() {
+			out = append(out, g)
+			continue
+		}
+		last.End = g.End
+	}
+	return out
 }
 
 // offerGap records a range that was lost to an outage of ours. The lock is held.
-func (st *stream) offerGap(g plan.Gap) {
-	st.o.offer(st.gapUnit(wireGap(g.Start, g.End, wire.GapOutage, "")))
+func (st *stream) offerGap(g plan.Window) {
+	u := st.gapUnit(wireGap(g.Start, g.End, wire.GapOutage, ""))
+	st.unnamed = st.unnamed.With(g)
+	u.names, u.merged = g, func() { st.unnamed = st.unnamed.Without(g) }
+	st.o.offer(u)
 }
 
-// durable is the state that a restart goes on from, once the blobs of committing are committed. The lock is held.
-func (st *stream) durable(committing map[checkpoint.Hash]bool) checkpoint.State {
-	var oldest time.Time
-	for h, b := range st.open {
-		if !committing[h] && (oldest.IsZero() || b.Created.Before(oldest)) {
-			oldest = b.Created
-		}
+// progressOf is what the plan of a stream goes on from.
+func progressOf(s checkpoint.State) plan.Progress {
+	owed, err := plan.ParseRanges(s.Owed)
+	again, err2 := plan.ParseRanges(s.Again)
+	from := plan.Progress{Cursor: s.Cursor, Owed: owed, Again: again}
+	if err != nil || err2 != nil || from.Done().Truncate(time.Second).After(s.Resume) && !s.Resume.IsZero() {
+		from.Owed = owed.With(plan.Window{Start: s.Resume, End: s.Cursor}) // written by a version that did not say what of it is owed
 	}
+	return from
+}
+
+// durable is the state that a restart goes on from, once the blobs of committing are committed and the gaps of naming are on the ledger.
+// The lock is held.
+func (st *stream) durable(committing map[checkpoint.Hash]bool, naming plan.Ranges) checkpoint.State {
 	s := st.state
 	s.Seen = formatSeen(st.status.value.FirstSeen)
-	s.Cursor, s.Resume = st.plan.Cursor(), st.plan.Resume(oldest).Truncate(time.Second)
+	if st.plan == nil {
+		return s
+	}
+	open := make([]int64, 0, len(st.open))
+	for h, b := range st.open {
+		if !committing[h] {
+			open = append(open, b.Created.UnixMilli())
+		}
+	}
+	at := st.plan.Progress(open)
+	at.Owed = at.Owed.With(st.unnamed.Without(naming...)...)
+	s.Cursor, s.Resume, s.Owed, s.Again = at.Cursor, at.Done().Truncate(time.Second), at.Owed.String(), at.Again.String()
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/ingester/internal/checkpoint"
+	"millrace/ingester/internal/plan"
 	"millrace/pkg/audit"
 	"millrace/pkg/m365"
 	"millrace/pkg/wire"
@@ -70,6 +71,7 @@ func (t *tenant) startMissing(ctx context.Context) (pending time.Duration, err e
 			continue
 		}
 		if on[string(st.ct)] {
+			st.backOn(st.startedBy())
 			st.enable()
 			st.rehook(ctx, hooks[string(st.ct)])
 			continue
@@ -113,25 +115,20 @@ func (st *stream) mayRequest(now time.Time) time.Duration {
 	return max(0, last.Add(startEvery).Sub(now))
 }
 
+// startedBy is the time by which the last start request was answered, as it turns out that the subscription is on.
+func (st *stream) startedBy() time.Time {
+	st.o.mu.Lock()
+	defer st.o.mu.Unlock()
+	by := st.state.Started.Add(time.Minute)
+	if now := st.now(); now.Before(by) {
+		return now
+	}
+	return by
+}
+
 // record writes a start request down before it is made, so that no crash can make two of them in 15 minutes.
 func (st *stream) record(ctx context.Context, note func(*checkpoint.State)) error {
-	o := st.o
-	o.mu.Lock()
-	state := st.state
-	note(&state)
-	u := &unit{stream: st.id}
-	if st.plan == nil {
-		u.stage = func(c *checkpoint.Change) {
-			if st.plan == nil {
-				c.Set(st.id, state)
-			}
-		}
-		u.merged = func() { note(&st.state) }
-	} else {
-		note(&st.state) // durable writes it with the cursor
-	}
-	o.mu.Unlock()
-	return o.offerAndWait(ctx, u)
+	return st.o.offerAndWait(ctx, st.noteUnit(note))
 }
 
 // start requests the subscription, with the webhook if there is one. A webhook that the service does not take is done without.
@@ -140,11 +137,21 @@ func (st *stream) start(ctx context.Context) (wait time.Duration, err error) {
 	o.mu.Lock()
 	now := st.now()
 	wait = st.mayRequest(now)
+	on := st.state.Cursor // zero if it never was
+	if st.plan != nil {
+		on = st.plan.Cursor()
+	}
 	o.mu.Unlock()
 	if wait > 0 {
 		return wait, nil
 	}
-	if err := st.record(ctx, func(s *checkpoint.State) { s.Started = now.Truncate(time.Second) }); err != nil {
+	err = st.record(ctx, func(s *checkpoint.State) {
+		s.Started = now.Truncate(time.Second)
+		if s.Off.IsZero() {
+			s.Off = on
+		}
+	})
+	if err != nil {
 		return 0, err
 	}
 	hook := o.s.hook()
@@ -163,13 +170,26 @@ func (st *stream) start(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	}
 	st.log.Info("subscription started")
-	o.mu.Lock()
-	if st.plan != nil { // it had been on: what came into being while it was off is lost
-		o.offer(st.gapUnit(wireGap(st.plan.Cursor(), st.now(), wire.GapSubscriptionOff, "")))
-	}
-	o.mu.Unlock()
+	st.backOn(st.now())
 	st.enable()
 	return 0, nil
+}
+
+// backOn records, when a subscription that was found off is on again, that what came into being meanwhile is lost.
+func (st *stream) backOn(at time.Time) {
+	st.o.mu.Lock()
+	defer st.o.mu.Unlock()
+	if st.state.Off.IsZero() || !st.off.End.IsZero() {
+		return // it was not off, or the record is on its way
+	}
+	st.off = plan.Window{Start: st.state.Off, End: at}
+	if st.plan != nil {
+		st.plan.Excuse(st.off)
+	}
+	u := st.gapUnit(wireGap(st.off.Start, st.off.End, wire.GapSubscriptionOff, ""))
+	u.note = func(s *checkpoint.State) { s.Off = time.Time{} }
+	u.merged = func() { st.state.Off, st.off = time.Time{}, plan.Window{} }
+	st.o.offer(u)
 }
 
 // rehook gives a subscription that is on the webhook of the configuration, if it has another or none. Nothing depends on it.

@@ -24,6 +24,10 @@ type unit struct {
 	size    int // rough memory of outputs
 	// stage adds what the unit changes in the checkpoints.
 	stage func(*checkpoint.Change)
+	// note changes the state of the stream, from this transaction on; nil = nothing to do.
+	note func(*checkpoint.State)
+	// names is what a gap of the plan covers: up to this transaction it is owed.
+	names plan.Window
 	// merged is called under the owner's lock once the unit is committed; nil = nothing to do.
 	merged func()
 	done   chan struct{} // closed once the unit is committed; nil = nobody waits
@@ -151,6 +155,11 @@ func (st *stream) gapUnit(gap wire.Gap) *unit {
 		u.follow = append(u.follow, kafkatx.Record{Topic: s.cfg.Names.Status(), Key: []byte(wire.GapKey(tenant, source, gap)), Value: value})
 	}
 	return u
+}
+
+// noteUnit records a change of the stream's state, which takes place once it is committed.
+func (st *stream) noteUnit(note func(*checkpoint.State)) *unit {
+	return &unit{stream: st.id, note: note, merged: func() { note(&st.state) }}
 }
 
 // ledgerRecord encodes an entry for the ledger's partition of the tenant.

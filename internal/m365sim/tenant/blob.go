@@ -77,7 +77,7 @@ func (t *Tenant) extend(now time.Time) {
 	if t.cfg.LiveRate < 0 {
 		return
 	}
-	over := int(now.Sub(t.cfg.Origin)/liveSlot) - 1 // a slot's blobs are made in the slot after it
+	over := int(now.Sub(t.cfg.Origin) / liveSlot)
 	t.mu.RLock()
 	done := t.live >= over
 	t.mu.RUnlock()

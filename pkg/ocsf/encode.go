@@ -133,11 +133,23 @@ func (e *encoder) text(key string, kind int, s string) {
 		return
 	}
 	e.buf = append(e.buf, key...)
-	e.buf = AppendString(e.buf, s)
+	e.string(s)
 	e.buf = append(e.buf, ',')
 	if kind != 0 && e.quiet == 0 {
 		e.observe(key, -1, kind, s)
 	}
+}
+
+// string writes s. What needs no escape is appended here, because a buffer that a function gives back costs a write barrier for each string
+// while the garbage collector marks.
+func (e *encoder) string(s string) {
+	if plainPrefix(s) < len(s) {
+		e.buf = AppendString(e.buf, s)
+		return
+	}
+	e.buf = append(e.buf, '"')
+	e.buf = append(e.buf, s...)
+	e.buf = append(e.buf, '"')
 }
 
 func (e *encoder) texts(key string, kind int, list []string) {
@@ -147,7 +159,7 @@ func (e *encoder) texts(key string, kind int, list []string) {
 	e.buf = append(e.buf, key...)
 	e.buf = append(e.buf, '[')
 	for i, s := range list {
-		e.buf = AppendString(e.buf, s)
+		e.string(s)
 		e.buf = append(e.buf, ',')
 		if kind != 0 && e.quiet == 0 {
 			e.observe(key, i, kind, s)
@@ -159,7 +171,8 @@ func (e *encoder) texts(key string, kind int, list []string) {
 
 func (e *encoder) number(key string, n int64) {
 	e.buf = append(e.buf, key...)
-	e.buf = strconv.AppendInt(e.buf, n, 10)
+	var digits [20]byte
+	e.buf = append(e.buf, strconv.AppendInt(digits[:0], n, 10)...)
 	e.buf = append(e.buf, ',')
 }
 
@@ -240,7 +253,7 @@ func (e *encoder) observables() {
 		e.buf = append(e.buf, `,"type":"`...)
 		e.buf = append(e.buf, caption...)
 		e.buf = append(e.buf, `","value":`...)
-		e.buf = AppendString(e.buf, o.value)
+		e.string(o.value)
 		e.buf = append(e.buf, "},"...)
 	}
 	e.buf[len(e.buf)-1] = ']'
@@ -253,31 +266,24 @@ const hexDigits = "0123456789abcdef"
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
-	for i := 0; i < len(s); {
-		for i+8 <= len(s) && isPlain8(s[i:]) {
-			i += 8
-		}
+	for i := 0; ; {
+		i += plainPrefix(s[i:])
 		if i == len(s) {
 			break
 		}
 		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
 		if c >= utf8.RuneSelf {
 			if r, n := utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || n > 1 {
 				i += n
 				continue
 			}
-			dst = append(dst, s[start:i]...)
-			dst = append(dst, "\uFFFD"...)
-			i++
-			start = i
-			continue
 		}
 		dst = append(dst, s[start:i]...)
-		dst = appendEscape(dst, c)
+		if c >= utf8.RuneSelf {
+			dst = append(dst, "\uFFFD"...)
+		} else {
+			dst = appendEscape(dst, c)
+		}
 		i++
 		start = i
 	}
@@ -285,16 +291,27 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// isPlain8 reports whether the first eight bytes of s are ASCII that needs no escape.
-func isPlain8(s string) bool {
+// plainPrefix is how many bytes at the start of s are ASCII that needs no escape.
+func plainPrefix(s string) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	_ = s[7]
-	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	quote, back := x^('"'*ones), x^('\\'*ones)
-	// A byte's top bit is set in x where it is no ASCII, in x - 0x20… where it is a control character, and so on; borrows can only
-	// set too many bits, never too few.
-	return (x|(x-' '*ones)|(quote-ones)|(back-ones))&tops == 0
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := s[i : i+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, back := x^('"'*ones), x^('\\'*ones)
+		// A byte's top bit is set in x where it is no ASCII, in x - 0x20… where it is a control character, and so on; borrows can only
+		// set too many bits, never too few.
+		if (x|(x-' '*ones)|(quote-ones)|(back-ones))&tops != 0 {
+			break
+		}
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			break
+		}
+	}
+	return i
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -56,13 +56,9 @@ type Attributes struct {
 
 // reset clears the attributes and keeps the space of the event's own lists.
 func (v *Attributes) reset() {
-	*v = Attributes{
-		Privileges:   v.Privileges[:0],
-		Resources:    v.Resources[:0],
-		WebResources: v.WebResources[:0],
-		AccessList:   v.AccessList[:0],
-		Evidences:    v.Evidences[:0],
-	}
+	privileges, resources, webResources, accessList, evidences := v.Privileges[:0], v.Resources[:0], v.WebResources[:0], v.AccessList[:0], v.Evidences[:0]
+	*v = Attributes{}
+	v.Privileges, v.Resources, v.WebResources, v.AccessList, v.Evidences = privileges, resources, webResources, accessList, evidences
 }
 
 func (v *Attributes) append(e *encoder) {

@@ -259,7 +259,7 @@ func isEmpty(raw []byte) bool {
 	case 'n':
 		return true
 	case '"':
-		return isPlaceholder(string(raw[1 : len(raw)-1]))
+		return isPlaceholder(view(raw[1 : len(raw)-1]))
 	case '[', '{':
 		return len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
 	}

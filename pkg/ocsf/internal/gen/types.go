@@ -81,15 +81,20 @@ func (t *tables) goTypes(b *bytes.Buffer) {
 	}
 }
 
-// reset clears everything but the space of the lists of the event itself.
+// reset clears everything but the space of the lists of the event itself. The lists are put back one by one: a literal that has them
+// would be built beside the event and copied over it.
 func (t *tables) reset(b *bytes.Buffer, attrs []attribute) {
-	b.WriteString("// reset clears the attributes and keeps the space of the event's own lists.\nfunc (v *Attributes) reset() {\n*v = Attributes{\n")
+	var kept, lists, emptied []string
 	for _, a := range attrs {
 		if a.list {
-			fmt.Fprintf(b, "%[1]s: v.%[1]s[:0],\n", goName(a.name))
+			field := "v." + goName(a.name)
+			kept = append(kept, strings.ToLower(a.name[:1])+goName(a.name)[1:])
+			lists, emptied = append(lists, field), append(emptied, field+"[:0]")
 		}
 	}
-	b.WriteString("}\n}\n\n")
+	b.WriteString("// reset clears the attributes and keeps the space of the event's own lists.\nfunc (v *Attributes) reset() {\n")
+	fmt.Fprintf(b, "%s := %s\n", strings.Join(kept, ", "), strings.Join(emptied, ", "))
+	fmt.Fprintf(b, "*v = Attributes{}\n%s = %s\n}\n\n", strings.Join(lists, ", "), strings.Join(kept, ", "))
 }
 
 // observed is the observable type an attribute gives, or "": the attribute's own, else its type's.

@@ -106,11 +106,16 @@ func (w *world) runtime() service.Runtime {
 // run runs an ingester until done says so, or the test's patience ends.
 func (w *world) run(done func() bool) {
 	w.t.Helper()
+	w.runFor(2*time.Minute, done)
+}
+
+func (w *world) runFor(patience time.Duration, done func() bool) {
+	w.t.Helper()
 	a, err := New(w.t.Context(), w.cfg, w.runtime())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -122,7 +127,7 @@ func (w *world) run(done func() bool) {
 		}
 	}
 	if ctx.Err() != nil {
-		w.t.Error("not done in two minutes")
+		w.t.Errorf("not done in %s", patience)
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -41,7 +41,7 @@ func TestFirstRun(t *testing.T) {
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
-	at := func(h time.Duration) time.Time { return start.Add(h * time.Hour) }
+	at := func(h int) time.Time { return start.Add(time.Duration(h) * time.Hour) }
 	blob := Window{at(-50), at(-50).Add(time.Millisecond)} // listed and not committed
 	for _, tt := range []struct {
 		name string
@@ -55,8 +55,11 @@ func TestOutages(t *testing.T) {
 		{"nine days", Progress{Cursor: start}, 9 * day, []Window{{start, at(48)}}, at(48)},
 		{"nine days, with a blob that failed", Progress{Cursor: start, Owed: Ranges{blob}}, 9 * day, []Window{blob, {start, at(48)}}, at(48)},
 		{
-			"nine days in the middle of a backfill", Progress{Cursor: start, Owed: Ranges{{at(-100), at(-60)}}}, 9 * day,
-			[]Window{{at(-100), at(-60)}, {start, at(48)}}, at(48),
+			"nine days in the middle of a backfill",
+			Progress{Cursor: start, Owed: Ranges{{at(-100), at(-60)}}},
+			9 * day,
+			[]Window{{at(-100), at(-60)}, {start, at(48)}},
+			at(48),
 		},
 		{"five days in the middle of a backfill", Progress{Cursor: start, Owed: Ranges{{at(-100), at(-30)}}}, 5 * day, []Window{{at(-100), at(-48)}}, at(-48)},
 		{"four days after an outage of five hours", Progress{Cursor: start, Again: Ranges{{at(-100), at(-30)}}}, 4 * day, nil, at(-72)},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ var binaries = []string{"ingester", "normalizer", "enricher"}
 
 // TestKafkaRightsThatTopicsPrints runs the pipeline on a broker that allows nothing but what -topics of each binary printed, with topics.create: false.
 func TestKafkaRightsThatTopicsPrints(t *testing.T) {
-	users := map[string]string{}
+	users := map[string]string{"auditor": "auditor-password"}
 	for _, name := range binaries {
 		users[name] = name + "-password"
 	}
@@ -51,7 +52,7 @@ func TestKafkaRightsThatTopicsPrints(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s -topics: %v", name, err)
 		}
-		if err := testkit.Administer(t.Context(), admin, string(text), map[string]string{"PRINCIPAL": "User:" + name}); err != nil {
+		if err := testkit.Administer(t.Context(), admin, string(text), map[string]string{"PRINCIPAL": "User:" + name, "AUDITOR": "User:auditor"}); err != nil {
 			t.Fatalf("%s -topics: %v", name, err)
 		}
 	}
@@ -70,9 +71,43 @@ func TestKafkaRightsThatTopicsPrints(t *testing.T) {
 		t.Errorf("the topics are not what the tenant has: exit code %d", code)
 	}
 	t.Log(verify.Output())
+	runCommands(t, filepath.Join(bin, "ingester"), feed.Tenants()[0].ID(), args["ingester"],
+		append(slices.Clone(args["ingester"]), "-set", "kafka.security.sasl_username=auditor", "-set", "kafka.security.sasl_password_file="+secretFile(t, users["auditor"])))
 	for i, p := range running {
 		if out := p.Output(); strings.Contains(out, "AUTHORIZATION") || strings.Contains(out, "uthorization") {
 			t.Errorf("%s misses a right:\n%s", binaries[i], out)
+		}
+	}
+}
+
+// runCommands runs the commands of the ingester with its own rights, and those that only read with an auditor's.
+func runCommands(t *testing.T, ingester, tenant string, own, auditor []string) {
+	t.Helper()
+	from := time.Now().Add(-8 * 24 * time.Hour).UTC().Format(time.RFC3339)
+	for _, c := range []struct {
+		name string
+		as   []string
+		args []string
+		code int
+		want string
+	}{
+		{"status as the ingester", own, []string{"status"}, 0, "Connected"},
+		{"status as an auditor", auditor, []string{"status"}, 0, "Connected"},
+		{"verify as an auditor", auditor, []string{"verify", "-tenant", tenant, "-from", from}, 0, "records: complete"},
+		{"gaps as an auditor", auditor, []string{"ack-gap"}, 0, "REASON"},
+		{"acknowledge as the ingester", own, []string{"ack-gap", "-all"}, 0, "gaps acknowledged"},
+		{"check as the ingester", own, []string{"-check"}, 0, "broker setting"},
+		{"verify as the ingester", own, []string{"verify", "-tenant", tenant}, 1, "right"},
+	} {
+		var args []string
+		if strings.HasPrefix(c.args[0], "-") {
+			args = append(slices.Clone(c.as), c.args...)
+		} else {
+			args = slices.Concat(c.args[:1], c.as, c.args[1:])
+		}
+		p := testkit.StartProcess(t, exec.Command(ingester, args...))
+		if code := p.ExitCode(t, 2*time.Minute); code != c.code || !strings.Contains(p.Output(), c.want) {
+			t.Errorf("%s: exit code %d, want %d and %q\n%s", c.name, code, c.code, c.want, p.Output())
 		}
 	}
 }
@@ -102,20 +137,13 @@ func startFeed(t *testing.T, folder string) *m365sim.Server {
 // stageArgs returns the command line of a stage for a user of its own: the configuration of the compose file with this test's addresses.
 func stageArgs(t *testing.T, name, password, broker string, feed *m365sim.Server) []string {
 	t.Helper()
-	secret := func(file, text string) string {
-		path := filepath.Join(t.TempDir(), file)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
 	set := map[string]string{
 		"kafka.brokers": broker, "kafka.partitions": "4", "kafka.control_partitions": "4", "kafka.replication": "1", "kafka.topics.create": "false",
 		"kafka.security.sasl_mechanism": "SCRAM-SHA-512", "kafka.security.sasl_username": name,
-		"kafka.security.sasl_password_file": secret("password", password), "admin.listen": "off", "log.format": "text",
+		"kafka.security.sasl_password_file": secretFile(t, password), "admin.listen": "off", "log.format": "text",
 	}
 	if name == "ingester" {
-		set["tenants.0.client_secret"] = "file:" + secret("client-secret", m365sim.DefaultClientSecret)
+		set["tenants.0.client_secret"] = "file:" + secretFile(t, m365sim.DefaultClientSecret)
 		set["tenants.0.ca_file"] = feed.CAFile()
 		for _, host := range []string{"authority", "api", "graph"} {
 			set["tenants.0.hosts."+host] = feed.URL()
@@ -126,6 +154,15 @@ func stageArgs(t *testing.T, name, password, broker string, feed *m365sim.Server
 		args = append(args, "-set", fmt.Sprintf("%s=%s", key, value))
 	}
 	return args
+}
+
+func secretFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func openAdmin(t *testing.T, cluster *testkit.Cluster) *kadm.Client {

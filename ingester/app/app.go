@@ -46,7 +46,7 @@ func Program() service.Program[Config] {
 		CheckJSON:      CheckJSON,
 		ValidateTopics: func(c Config) error { return c.Kafka.Validate() },
 		Topics: func(cfg Config, w io.Writer) error {
-			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport))
+			_, err := io.WriteString(w, cfg.Kafka.Commands(wire.StageIngester, wire.StageImport)+cfg.Kafka.AuditorCommands())
 			return err
 		},
 		Commands: map[string]service.Command[Config]{

@@ -314,7 +314,9 @@ func refusal(ctx context.Context, err error) error {
 	}
 	e := &AuthError{Code: aadsts.FindString(err.Error())}
 	if call, ok := errors.AsType[msalerrors.CallErr](err); ok && call.Resp != nil {
-		e.Status = call.Resp.StatusCode
+		if e.Status = call.Resp.StatusCode; e.Status/100 == 3 {
+			e.Code = CodeElsewhere // no redirect is followed
+		}
 	}
 	e.Remedy = remedy(e.Code, e.Status)
 	return e
@@ -322,6 +324,8 @@ func refusal(ctx context.Context, err error) error {
 
 func remedy(code string, status int) string {
 	switch code {
+	case CodeElsewhere:
+		return "the sign-in service redirects, which is not followed: check authority and cloud"
 	case "AADSTS700016":
 		return "the application is not known in this tenant: check client id and tenant id"
 	case "AADSTS7000215":

@@ -94,4 +94,15 @@ func TestCommands(t *testing.T) {
 	if n := strings.Count(text, "--create --if-not-exists --topic m365.raw.redrive.v1 "); n != 1 {
 		t.Errorf("one topic is created %d times", n)
 	}
+	text = DefaultKafka().AuditorCommands()
+	for _, topic := range []string{"raw.dlp", "deadletter.dlp", "checkpoints", "ledger", "status"} {
+		if !strings.Contains(text, "$AUDITOR --operation Describe --operation Read --topic m365."+topic+".v1\n") {
+			t.Errorf("no right to read %s in\n%s", topic, text)
+		}
+	}
+	for _, never := range []string{"Write", "--group", "--transactional-id", "$PRINCIPAL", "events", "enriched", "seen", "directory"} {
+		if strings.Contains(text, never) {
+			t.Errorf("an auditor is given %s in\n%s", never, text)
+		}
+	}
 }

@@ -20,6 +20,9 @@ const (
 	StageEnricher   = "enricher"
 )
 
+// Auditor is no stage: an operator who reads what the ingester has done (`ingester status`, `ingester verify`) and writes nothing.
+const Auditor = "auditor"
+
 // access says what a stage does with a topic.
 type access struct {
 	spec        kafkatx.TopicSpec
@@ -46,7 +49,7 @@ func (k Kafka) access(stage string) []access {
 		}
 	}
 	for _, topic := range n.RawAll() {
-		add(topic, k.Partitions, kept(t.RawRetention, MaxRaw), "normalizer", "ingester import redrive")
+		add(topic, k.Partitions, kept(t.RawRetention, MaxRaw), "normalizer auditor", "ingester import redrive")
 	}
 	for _, topic := range n.EventsAll() {
 		add(topic, k.Partitions, kept(t.EventsRetention, MaxEvent), "enricher", "normalizer")
@@ -55,14 +58,14 @@ func (k Kafka) access(stage string) []access {
 		add(topic, k.Partitions, kept(t.EnrichedRetention, MaxEvent), "", "enricher")
 	}
 	for _, topic := range []string{n.DeadLetter(false), n.DeadLetter(true)} {
-		add(topic, k.Partitions, kept(t.DeadLetterRetention, MaxDeadLetter), "redrive", "ingester import normalizer enricher")
+		add(topic, k.Partitions, kept(t.DeadLetterRetention, MaxDeadLetter), "redrive auditor", "ingester import normalizer enricher")
 	}
 	// A record may be read from raw until the end of its retention, and its repeat until the horizon has passed after that.
 	add(n.Seen(), k.Partitions, kept(t.RawRetention+t.SeenHorizon+day, MaxRaw), "normalizer", "normalizer")
-	add(n.Checkpoints(), k.ControlPartitions, compacted(), "ingester import", "ingester import")
+	add(n.Checkpoints(), k.ControlPartitions, compacted(), "ingester import auditor", "ingester import")
 	add(n.Directory(), k.ControlPartitions, compacted(), "enricher ingester", "ingester")
-	add(n.Ledger(), k.ControlPartitions, kept(t.LedgerRetention, MaxRaw), "", "ingester import")
-	add(n.Status(), 1, compacted(), "ingester import normalizer enricher", "ingester import normalizer enricher")
+	add(n.Ledger(), k.ControlPartitions, kept(t.LedgerRetention, MaxRaw), "auditor", "ingester import")
+	add(n.Status(), 1, compacted(), "ingester import normalizer enricher auditor", "ingester import normalizer enricher")
 	return list
 }
 
@@ -111,12 +114,23 @@ func (k Kafka) Commands(stages ...string) string {
 			writeACL(&b, a)
 		}
 		id := k.Prefix + "." + stage
-		fmt.Fprintf(&b, "kafka-acls.sh --bootstrap-server $BOOTSTRAP --add --allow-principal $PRINCIPAL --operation Read --operation Describe --group %s\n", id)
-		fmt.Fprintf(&b, "kafka-acls.sh --bootstrap-server $BOOTSTRAP --add --allow-principal $PRINCIPAL --operation Write --operation Describe "+
-			"--transactional-id %s. --resource-pattern-type prefixed\n", id)
+		fmt.Fprintf(&b, addACL+"$PRINCIPAL --operation Read --operation Describe --group %s\n", id)
+		fmt.Fprintf(&b, addACL+"$PRINCIPAL --operation Write --operation Describe --transactional-id %s. --resource-pattern-type prefixed\n", id)
 	}
 	return b.String()
 }
+
+// AuditorCommands is the part of -topics that grants an Auditor's rights. $AUDITOR may be another principal than those of the stages.
+func (k Kafka) AuditorCommands() string {
+	var b strings.Builder
+	b.WriteString("\n# rights of an auditor, who runs `ingester status` and `ingester verify` and writes nothing\n")
+	for _, a := range k.access(Auditor) {
+		fmt.Fprintf(&b, addACL+"$AUDITOR --operation Describe --operation Read --topic %s\n", a.spec.Name)
+	}
+	return b.String()
+}
+
+const addACL = "kafka-acls.sh --bootstrap-server $BOOTSTRAP --add --allow-principal "
 
 func (k Kafka) writeCreate(b *strings.Builder, s kafkatx.TopicSpec) {
 	replication := k.Replication
@@ -134,7 +148,7 @@ func (k Kafka) writeCreate(b *strings.Builder, s kafkatx.TopicSpec) {
 }
 
 func writeACL(b *strings.Builder, a access) {
-	fmt.Fprintf(b, "kafka-acls.sh --bootstrap-server $BOOTSTRAP --add --allow-principal $PRINCIPAL --operation Describe --operation DescribeConfigs")
+	b.WriteString(addACL + "$PRINCIPAL --operation Describe --operation DescribeConfigs")
 	if a.read {
 		b.WriteString(" --operation Read")
 	}

@@ -22,6 +22,7 @@ const directoryComponent = "directory"
 const (
 	maxGraphPages   = 100_000 // of one round
 	maxGroupMembers = 150_000 // of one group; more are left out
+	maxMemberPages  = 10_000  // of one group: a page may be empty and name another one
 )
 
 // directory is the stream that mirrors a tenant's users, groups, applications and domains to the directory topic: once in full, then by
@@ -329,7 +330,10 @@ func (d *directory) group(ctx context.Context, raw json.RawMessage) (string, any
 	}
 	g := wire.Group{ID: o.ID, DisplayName: o.DisplayName, Mail: o.Mail, GroupTypes: o.GroupTypes}
 	address := "/v1.0/groups/" + m365.Escape(o.ID) + "/members?$select=id&$top=999"
-	for address != "" && len(g.Members) < maxGroupMembers {
+	for n := 0; address != "" && len(g.Members) < maxGroupMembers; n++ {
+		if n == maxMemberPages {
+			return "", nil, fmt.Errorf("read group members: %w: more than %d pages", m365.ErrBadAnswer, maxMemberPages)
+		}
 		var p page
 		if err := d.get(ctx, "read group members", address, &p); err != nil {
 			if m365.ClassOf(err) == m365.ClassLost {

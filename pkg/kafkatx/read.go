@@ -10,7 +10,7 @@ import (
 // are not there or not committed yet. Records that are no longer there are an *OutOfRangeError.
 func (c *Client) ReadRange(ctx context.Context, topic string, partition int32, from, to int64, fn func(Record) error) error {
 	refuse := func(e *OutOfRangeError) error { return e }
-	return c.scan(ctx, topicPartition{topic, partition}, from, to, refuse, each(fn))
+	return withRight(c.scan(ctx, topicPartition{topic, partition}, from, to, refuse, each(fn)))
 }
 
 // readState calls fn for each committed record that a partition holds before end, the offset that it has reached, waiting for the last

@@ -89,7 +89,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c.transport = &kafka.Transport{
 		Dial: c.dial, DialTimeout: cfg.DialTimeout, IdleTimeout: 30 * time.Second, MetadataTTL: brokersTTL,
 		MetadataTopics: []string{}, // brokers only
-		ClientID:       cfg.ClientID, TLS: cfg.TLS, SASL: cfg.SASL,
+		ClientID:       cfg.ClientID, SASL: cfg.SASL,
 	}
 	return c, nil
 }
@@ -109,7 +109,7 @@ func (c *Client) Close() {
 
 // trackedConn lets Close end connections that wait for an answer.
 type trackedConn struct {
-	net.Conn
+	guardedConn
 	client *Client
 }
 
@@ -122,12 +122,15 @@ func (t *trackedConn) Close() error {
 }
 
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: c.cfg.DialTimeout}
-	conn, err := d.DialContext(ctx, network, address)
+	dial := (&net.Dialer{Timeout: c.cfg.DialTimeout}).DialContext
+	if c.cfg.TLS != nil { // here and not in the transport, so that answers can be looked at
+		dial = (&tls.Dialer{NetDialer: &net.Dialer{Timeout: c.cfg.DialTimeout}, Config: c.cfg.TLS}).DialContext
+	}
+	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	t := &trackedConn{conn, c}
+	t := &trackedConn{guardedConn{Conn: conn}, c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -289,6 +292,8 @@ func explain(err error, cfg ClientConfig) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the broker closed the connection: it expects TLS (configured: %t) or SASL (configured: %s), or refuses the "+
 			"credentials: %w", cfg.TLS != nil, mechanism(cfg), err)
+	case errors.Is(err, errAnswer):
+		return fmt.Errorf("what listens there does not speak Kafka's protocol, or is broken: check host and port: %w", err)
 	case isTLS(err):
 		return fmt.Errorf("TLS handshake: check the CA file, the host names in the broker's certificate, and that the port speaks TLS: %w", err)
 	case errors.As(err, &netErr) && netErr.Op == "dial":

@@ -168,6 +168,7 @@ func codeError(code int16) error {
 // Backoff bounds: 51 goes away within milliseconds; everything else is worth a little patience.
 const (
 	busyBackoff  = time.Millisecond
+	maxBusy      = 50 * time.Millisecond
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
 )
@@ -177,11 +178,11 @@ type backoff struct{ next time.Duration }
 
 // wait sleeps for the next interval and reports whether ctx is still alive.
 func (b *backoff) wait(ctx context.Context, err error) bool {
-	first := firstBackoff
+	first, most := firstBackoff, maxBackoff
 	if classify(err) == classBusy {
-		first = busyBackoff
+		first, most = busyBackoff, maxBusy
 	}
-	b.next = min(max(first, b.next), maxBackoff)
+	b.next = min(max(first, b.next), most)
 	ok := pause(ctx, b.next)
 	b.next *= 2
 	return ok

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,16 +76,21 @@ func around(times []int64, n int) Ranges {
 		return nil
 	}
 	slices.Sort(times)
-	var holes []int64
+	holes := make([]int64, 0, n+1) // the widest, in order
 	for i, t := range times[1:] {
-		if hole := t - times[i]; hole > 1 {
-			holes = append(holes, hole)
+		hole := t - times[i]
+		if hole <= 1 || len(holes) == n && hole <= holes[0] {
+			continue
+		}
+		at, _ := slices.BinarySearch(holes, hole)
+		holes = slices.Insert(holes, at, hole)
+		if len(holes) > n {
+			holes = slices.Delete(holes, 0, 1)
 		}
 	}
 	widest := int64(1) // of the holes that are closed
-	if len(holes) >= n {
-		slices.SortFunc(holes, func(a, b int64) int { return cmp.Compare(b, a) })
-		widest = holes[n-1]
+	if len(holes) == n {
+		widest = holes[0]
 	}
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 	out := Ranges{{at(times[0]), at(times[0] + 1)}}

@@ -152,7 +152,7 @@ func (h *history) run(now, end time.Time) {
 	h.persist()
 	settle := end.Add(30 * time.Hour) // what surfaced late has to be found by a sweep
 	for now.Before(settle) {
-		if now.Before(end) && h.r.IntN(300) == 0 {
+		if chance := 300 - 290*min(1, len(h.found)); now.Before(end) && h.r.IntN(chance) == 0 { // rather where a gap is not on record yet
 			down := now
 			now = now.Add(time.Duration(h.r.Int64N(int64(9*24*time.Hour))) / time.Duration(1+h.r.IntN(20)))
 			h.outages = append(h.outages, Window{down, now})

@@ -52,9 +52,14 @@ func (o *incarnation) admit(ctx, taking context.Context) error {
 		}
 		before := found[o.statusKey()]
 		for _, tp := range missing {
-			if slices.Contains(before.Inputs, tp.topic) {
-				return o.recall(taking, tp)
+			if !slices.Contains(before.Inputs, tp.topic) {
+				continue
 			}
+			// Forgotten, unless another one has started the number since we looked, while we were frozen or cut off. It has fenced us then.
+			if err := o.survey(taking); err != nil {
+				return err
+			}
+			return o.forgotten(tp)
 		}
 		value, err := json.Marshal(status{Version: statusVersion, Inputs: o.s.topics, Partitions: o.s.count, Layout: o.s.cfg.Layout})
 		if err != nil {
@@ -81,19 +86,6 @@ func (o *incarnation) admit(ctx, taking context.Context) error {
 		o.committed[tp] = offsets[i].Next
 	}
 	return nil
-}
-
-// recall says what it means that there was no committed offset where the status topic has one: that it is forgotten, or that it was committed, together
-// with the status, after we had looked, while we were frozen or cut off.
-func (o *incarnation) recall(ctx context.Context, tp topicPartition) error {
-	now, err := o.s.c.committedOffsets(ctx, o.s.cfg.group(), []topicPartition{tp})
-	if err != nil {
-		return err
-	}
-	if now[tp] >= 0 {
-		return fmt.Errorf("%w: another one has started number %d in the meantime", ErrStaleMember, o.number)
-	}
-	return o.forgotten(tp)
 }
 
 // begin commits the first offsets and the status record.

@@ -121,7 +121,6 @@ func TestFirstStartOvertaken(t *testing.T) {
 	k := newCluster(t, 1, kfake.SeedTopics(1, "in", "out", "status"))
 	cfg := testStage("overtaken", []string{"in"}, "", "out")
 	fill(t, k.ListenAddrs(), "in", 1, 0, 10)
-	runOnce(t, k.ListenAddrs(), cfg, 10)
 	s, err := NewStage(newClient(t, k.ListenAddrs()), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -129,8 +128,11 @@ func TestFirstStartOvertaken(t *testing.T) {
 	if err := s.checkTopics(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	frozen := &incarnation{owner: &owner{s: s}, committed: committed{{"in", 0}: -1}}
-	if err := frozen.admit(testContext(t), testContext(t)); !errors.Is(err, ErrStaleMember) {
+	p := newProducer(t, s.c, cfg.transactionalID(0), "none")
+	runOnce(t, k.ListenAddrs(), cfg, 10)
+	s.m.update(func() { s.m.settled = true })
+	frozen := &incarnation{owner: &owner{s: s}, p: p, committed: committed{{"in", 0}: -1}}
+	if err := frozen.admit(testContext(t), testContext(t)); !errors.Is(err, ErrFenced) {
 		t.Errorf("admit: %v", err)
 	}
 }

@@ -65,9 +65,9 @@ func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
 		time.AfterFunc(time.Second, func() { _ = k.ResumeNode(int(old) - 1) })
 		heir := newProducer(t, reader, "heir of "+topic, "zstd") // does not ask the leader
 		var got []string
-		end, err := heir.probe(testContext(t), topicPartition{topic, 0})
+		ends, err := heir.probe(testContext(t), []Record{{Topic: topic, Key: []byte("probe")}}, GroupSession{}, nil)
 		if err == nil {
-			err = reader.readState(testContext(t), topic, 0, end, func(r Record) error {
+			err = reader.readState(testContext(t), topic, 0, ends[0]+1, func(r Record) error {
 				got = append(got, string(r.Key))
 				return nil
 			})

@@ -2,8 +2,11 @@ package kafkatx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	kafka "github.com/segmentio/kafka-go"
 )
 
 // topicPartition names one partition.
@@ -142,33 +145,16 @@ func (c *Client) listOffsets(ctx context.Context, topic string, partitions []int
 // committed is a group's committed offset; -1 = none.
 type committed map[topicPartition]int64
 
-// committedOffsets returns the stable committed offsets of a group: those of open transactions are waited for.
-func (c *Client) committedOffsets(ctx context.Context, group string, parts []topicPartition) (committed, error) {
-	topics := groupByTopic(parts, func(name string, ps []int32) offsetFetchTopic {
-		return offsetFetchTopic{Name: name, Partitions: ps}
-	})
+// committedOffsets asks a broker for the stable committed offsets of a group: those of open transactions are waited for. ErrRefused: it could not be asked,
+// or is not the group's coordinator any more.
+func (c *Client) committedOffsets(ctx context.Context, node int32, group string, parts []topicPartition) (committed, error) {
 	out := committed{}
 	err := c.retry(ctx, "fetch committed offsets of "+group, func() error {
-		return c.atCoordinator(ctx, 0, group, func(node int32) error {
-			res, err := call[*offsetFetchResponse](ctx, c, requestTimeout, &offsetFetchRequest{
-				routed: routed{node}, GroupID: group, Topics: topics, RequireStable: true,
-			})
-			if err != nil {
-				return err
-			}
-			if err := codeError(res.ErrorCode); err != nil {
-				return err
-			}
-			for _, t := range res.Topics {
-				for _, p := range t.Partitions {
-					if err := codeError(p.ErrorCode); err != nil {
-						return fmt.Errorf("topic %s, partition %d: %w", t.Name, p.Index, err)
-					}
-					out[topicPartition{t.Name, p.Index}] = p.Offset
-				}
-			}
-			return nil
-		})
+		err := c.fetchCommitted(ctx, node, group, parts, out)
+		if err == nil || classify(err) == classFatal || errors.Is(err, kafka.UnstableOffsetCommit) {
+			return err
+		}
+		return permanentError{fmt.Errorf("%w: %w", ErrRefused, err)}
 	})
 	if err != nil {
 		return nil, err
@@ -179,6 +165,28 @@ func (c *Client) committedOffsets(ctx context.Context, group string, parts []top
 		}
 	}
 	return out, nil
+}
+
+func (c *Client) fetchCommitted(ctx context.Context, node int32, group string, parts []topicPartition, out committed) error {
+	res, err := call[*offsetFetchResponse](ctx, c, requestTimeout, &offsetFetchRequest{
+		routed: routed{node}, GroupID: group, RequireStable: true,
+		Topics: groupByTopic(parts, func(name string, ps []int32) offsetFetchTopic { return offsetFetchTopic{Name: name, Partitions: ps} }),
+	})
+	if err == nil {
+		err = codeError(res.ErrorCode)
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range res.Topics {
+		for _, p := range t.Partitions {
+			if err := codeError(p.ErrorCode); err != nil {
+				return fmt.Errorf("topic %s, partition %d: %w", t.Name, p.Index, err)
+			}
+			out[topicPartition{t.Name, p.Index}] = p.Offset
+		}
+	}
+	return nil
 }
 
 // groupByTopic builds the nested form that requests want: topics in order of appearance, each with its partitions.

@@ -80,16 +80,10 @@ func (o *owner) incarnation(taking, working context.Context) error {
 	if err := p.Init(taking); err != nil {
 		return err
 	}
-	parts := make([]topicPartition, len(o.s.topics))
-	for i, t := range o.s.topics {
-		parts[i] = topicPartition{t, o.number}
-	}
-	// Stable: these offsets are those of the last transaction that was committed.
-	at, err := o.s.c.committedOffsets(taking, cfg.group(), parts)
-	if err != nil {
+	inc := &incarnation{owner: o, p: p}
+	if err := inc.survey(taking); err != nil {
 		return err
 	}
-	inc := &incarnation{owner: o, p: p, committed: at}
 	if err := inc.admit(working, taking); err != nil {
 		return err
 	}
@@ -103,7 +97,7 @@ func (o *owner) incarnation(taking, working context.Context) error {
 	}
 	defer h.Close()
 	if cfg.StateTopic != "" {
-		if err := inc.load(taking, h); err != nil {
+		if err := o.s.c.readState(taking, cfg.StateTopic, o.number, inc.stateNext, h.Load); err != nil {
 			return fmt.Errorf("load state: %w", err)
 		}
 	}
@@ -121,12 +115,30 @@ func (o *owner) incarnation(taking, working context.Context) error {
 	return fmt.Errorf("handler of type %T: want a Processor for a stage with inputs, a Feeder for one without", h)
 }
 
-// load reads the state up to an end that only the partition's leader can have named.
-func (o *incarnation) load(ctx context.Context, h Handler) error {
-	end, err := o.p.probe(ctx, topicPartition{o.s.cfg.StateTopic, o.number})
+// survey finds out where the number stands: the positions of the last transaction that was committed, and the end of the state. It believes only those who
+// have just shown by a write that they are not replaced.
+func (o *incarnation) survey(ctx context.Context) error {
+	session, err := o.s.m.current(ctx)
 	if err != nil {
 		return err
 	}
-	o.stateNext = end
-	return o.s.c.readState(ctx, o.s.cfg.StateTopic, o.number, end, h.Load)
+	parts := make([]topicPartition, len(o.s.topics))
+	offsets := make([]Offset, len(parts))
+	for i, t := range o.s.topics {
+		parts[i] = topicPartition{t, o.number}
+		offsets[i] = Offset{Topic: t, Partition: o.number}
+	}
+	var recs []Record
+	if o.s.cfg.StateTopic != "" {
+		recs = o.withState(nil, []Record{{Key: []byte("probe")}}) // compacted topics insist on a key
+	}
+	ends, err := o.p.probe(ctx, recs, session, offsets)
+	if err != nil {
+		return err
+	}
+	for _, end := range ends {
+		o.stateNext = end + 1
+	}
+	o.committed, err = o.s.c.committedOffsets(ctx, o.p.coordinator, session.Group, parts)
+	return err
 }

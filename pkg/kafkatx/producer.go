@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,14 +43,15 @@ type Producer struct {
 	cfg  ProducerConfig
 	kind codec
 
-	id        int64
-	epoch     int16
-	sequences map[topicPartition]int32 // of the next record, for the current epoch
-	open      bool                     // the coordinator may know of a transaction of ours
-	suspect   atomic.Bool              // an answer was lost, or a sequence refused, in this epoch
-	added     map[topicPartition]struct{}
-	group     string                    // whose offsets are part of the open transaction
-	groups    map[topicPartition]*group // by partition, for the memory that they have
+	id          int64
+	epoch       int16
+	sequences   map[topicPartition]int32 // of the next record, for the current epoch
+	open        bool                     // the coordinator may know of a transaction of ours
+	suspect     atomic.Bool              // an answer was lost, or a sequence refused, in this epoch
+	added       map[topicPartition]struct{}
+	group       string                    // whose offsets are part of the open transaction
+	coordinator int32                     // of the group, the one that acknowledged offsets last
+	groups      map[topicPartition]*group // by partition, for the memory that they have
 }
 
 // NewProducer makes a producer. It does no I/O.
@@ -170,21 +172,22 @@ func (p *Producer) Produce(ctx context.Context, recs []Record) ([]int64, error) 
 	return p.ProduceAndSend(ctx, recs, GroupSession{}, nil)
 }
 
-// probe returns an offset of a partition that lies behind everything committed so far. It writes a record, which nobody will ever see, because
-// the answer to a mere question is not enough: a broker that was stopped, and replaced as the leader meanwhile, goes on believing that it
-// leads for a moment, and names the end of the log as it was before. An acknowledgement takes the other replicas, and those know.
-func (p *Producer) probe(ctx context.Context, tp topicPartition) (int64, error) {
-	at, err := p.Produce(ctx, []Record{{Topic: tp.topic, Partition: tp.partition, Key: []byte("probe")}}) // compacted topics insist on a key
+// probe asks, by a transaction that nobody will ever see, where things stand: the offsets that it returns lie behind everything committed so far, and the
+// group's coordinator that it leaves in p.coordinator knows everything committed so far. The answer to a mere question is not enough: a broker that was
+// stopped, and replaced meanwhile, goes on believing that it leads for a moment, and names the end of the log, or positions, as they were before. An
+// acknowledgement takes the other replicas, and those know.
+func (p *Producer) probe(ctx context.Context, recs []Record, s GroupSession, offsets []Offset) ([]int64, error) {
+	at, err := p.ProduceAndSend(ctx, recs, s, offsets)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := p.Abort(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if at[0] < 0 {
-		return 0, fmt.Errorf("%w: an answer was lost, and with it the end of the state", ErrRefused)
+	if slices.Contains(at, -1) {
+		return nil, fmt.Errorf("%w: an answer was lost, and with it the end of a log", ErrRefused)
 	}
-	return at[0] + 1, nil
+	return at, nil
 }
 
 // SendOffsets makes consumer offsets part of the transaction, under the membership of s: they take effect if the transaction is
@@ -334,6 +337,7 @@ func (p *Producer) commitOffsets(ctx context.Context, s GroupSession, offsets []
 			if err != nil {
 				return p.watch(err)
 			}
+			p.coordinator = node
 			return p.watch(firstError(res.Topics))
 		})
 	})

@@ -41,3 +41,44 @@ func TestStaleEndOfStateIsNotBelieved(t *testing.T) {
 	}
 	checkCensus(t, k.ListenAddrs(), "out", sent)
 }
+
+// TestStaleCoordinatorIsNotBelieved answers questions for positions as the coordinator of a group does that was stopped and does not know yet that another
+// one coordinates now (see TestKafkaReplacedCoordinatorIsNotBelieved), unless it has just acknowledged positions to the one who asks.
+func TestStaleCoordinatorIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 2, kfake.SeedTopics(1, "in", "out", "state", "status"))
+	const nobody = -1
+	shown := int32(nobody) // the node that has acknowledged positions since the last InitProducerID; controls are never concurrent
+	for key, node := range map[kmsg.Key]func() int32{kmsg.InitProducerID: func() int32 { return nobody }, kmsg.TxnOffsetCommit: k.CurrentNode} {
+		k.ControlKey(key.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+			k.KeepControl()
+			shown = node()
+			return nil, nil, false
+		})
+	}
+	k.ControlKey(kmsg.OffsetFetch.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		if shown == k.CurrentNode() {
+			return nil, nil, false
+		}
+		res := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+		part := kmsg.NewOffsetFetchResponseTopicPartition()
+		topic := kmsg.NewOffsetFetchResponseTopic()
+		topic.Topic, topic.Partitions = "in", append(topic.Partitions, part) // position 0
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	sent := map[string]int{}
+	for range 2 {
+		fill(t, k.ListenAddrs(), "in", 1, 0, 20)
+		for key := range 20 {
+			sent[fmt.Sprint(key)]++
+		}
+		total := 20 * sent["0"]
+		sight := startSight(t, k.ListenAddrs(), "out", nil)
+		r := start(t, k.ListenAddrs(), censusStage("positions", "in", "state", "out", "a"))
+		eventually(t, "all are out", func() bool { return r.Ready() && r.Lag()["in"] == 0 && sight.count() >= total })
+		r.stop(t)
+	}
+	checkCensus(t, k.ListenAddrs(), "out", sent)
+}

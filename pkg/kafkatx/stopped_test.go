@@ -16,7 +16,7 @@ import (
 
 // TestKafkaHandoverWithStoppedBroker is the short form of TestLongHandoverWithStoppedBroker.
 func TestKafkaHandoverWithStoppedBroker(t *testing.T) {
-	handoverWithStoppedBroker(t, 40)
+	handoverWithStoppedBroker(t, 25)
 }
 
 // justNow is how long after it goes on a broker counts as one that was stopped: it hears in this time what it has missed.

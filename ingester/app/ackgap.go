@@ -3,40 +3,16 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"millrace/internal/service"
 	"millrace/pkg/kafkatx"
 	"millrace/pkg/wire"
 )
-
-// ackCommand is `ingester ack-gap`.
-func ackCommand() service.Command[Config] {
-	return service.Command[Config]{
-		Synopsis: "list the gaps that nobody has acknowledged, or acknowledge some",
-		Args:     "[GAP…]",
-		Help: "Without arguments it lists the open gaps with their ids. With ids, or -all, it acknowledges them: the gap leaves the status and the metric, and\n" +
-			"the ledger keeps gap and acknowledgement. Acknowledging brings nothing back: export the window from Purview and `ingester import` it first.",
-		Validate: func(c Config) error { return c.Kafka.Validate() },
-		Setup: func(fs *flag.FlagSet) service.Action[Config] {
-			var opts ackOptions
-			fs.StringVar(&opts.tenant, "tenant", "", "directory `id`; empty = all tenants")
-			fs.BoolVar(&opts.all, "all", false, "acknowledge all open gaps (of the tenant)")
-			fs.StringVar(&opts.note, "note", "", "`text` that the ledger keeps, for example the number of a ticket")
-			fs.BoolVar(&opts.json, "json", false, "one JSON object a gap")
-			return func(ctx context.Context, call service.Call[Config]) error {
-				opts.ids = call.Args
-				return ackGaps(ctx, call.Config, call.Runtime, opts, call.Out)
-			}
-		},
-	}
-}
 
 type ackOptions struct {
 	tenant    string
@@ -54,14 +30,11 @@ func ackGaps(ctx context.Context, cfg Config, rt service.Runtime, opts ackOption
 	if len(opts.note) > maxNote {
 		return service.Usagef("ack-gap: -note is longer than %d bytes", maxNote)
 	}
-	client, err := cfg.Kafka.Client("ack", rt.Log, nil)
+	client, err := dial(ctx, cfg, "ack", rt)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := ping(ctx, client); err != nil {
-		return err
-	}
 	names := cfg.Kafka.Names()
 	found, err := readStatusFrom(ctx, client, names.Status(), rt)
 	if err != nil {
@@ -135,23 +108,18 @@ func acknowledge(ctx context.Context, client *kafkatx.Client, names wire.Names, 
 }
 
 func listGaps(w io.Writer, gaps []openGap, asJSON bool) error {
-	if asJSON {
-		enc := json.NewEncoder(w)
-		for _, g := range gaps {
-			if err := enc.Encode(struct {
-				ID string `json:"id"`
-				wire.OpenGap
-			}{g.id(), g.OpenGap}); err != nil {
-				return err
-			}
-		}
-		return nil
+	if !asJSON {
+		return table(w, "ID TENANT COMPONENT REASON FROM TO BLOB", gaps, func(g openGap) []string {
+			return []string{g.id(), g.Tenant, g.Source, g.Gap.Reason, g.Gap.Start.Format(time.RFC3339), g.Gap.End.Format(time.RFC3339), g.Gap.ContentID}
+		})
 	}
-	tw := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "ID\tTENANT\tCOMPONENT\tREASON\tFROM\tTO\tBLOB") // errors surface at Flush
-	for _, g := range gaps {
-		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.id(), g.Tenant, g.Source, g.Gap.Reason, g.Gap.Start.Format(time.RFC3339),
-			g.Gap.End.Format(time.RFC3339), g.Gap.ContentID)
+	type named struct {
+		ID string `json:"id"`
+		wire.OpenGap
 	}
-	return tw.Flush()
+	rows := make([]named, len(gaps))
+	for i, g := range gaps {
+		rows[i] = named{g.id(), g.OpenGap}
+	}
+	return jsonLines(w, rows)
 }

@@ -100,10 +100,19 @@ func New(ctx context.Context, cfg Config, rt service.Runtime) (*App, error) {
 	return a, nil
 }
 
-func ping(ctx context.Context, client *kafkatx.Client) error {
+// dial makes a client for a command and sees whether the cluster answers. The caller closes it.
+func dial(ctx context.Context, cfg Config, command string, rt service.Runtime) (*kafkatx.Client, error) {
+	client, err := cfg.Kafka.Client(command, rt.Log, nil)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return client.Ping(ctx)
+	if err := client.Ping(ctx); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return client, nil
 }
 
 // startTimeout bounds each look at a service that may not be there, so that a start fails with a clear line and does not hang.

@@ -44,6 +44,11 @@ func TestStatusAndStop(t *testing.T) {
 			t.Errorf("%v was accepted", wrong)
 		}
 	}
+	paused := w.cfg
+	paused.Tenants = []Tenant{{ID: fakeTenant, Paused: true}}
+	if err := stopSubscription(t.Context(), paused, fakeTenant, audit.General); err == nil || !strings.Contains(err.Error(), "paused") {
+		t.Errorf("of a paused tenant: %v", err)
+	}
 	var out, errs bytes.Buffer
 	args := []string{
 		"stop-subscription", "-set", "tenants.0.id=" + fakeTenant, "-set", "tenants.0.client_id=x", "-set", "tenants.0.client_secret=/nowhere",

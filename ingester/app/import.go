@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"time"
@@ -78,35 +77,6 @@ func Import(ctx context.Context, cfg Config, rt service.Runtime, opts ImportOpti
 		err = errors.New("interrupted: import the same files again to go on where it stopped")
 	}
 	return im.Progress(), errors.Join(im.Err(), err)
-}
-
-// importCommand is `ingester import FILE…`.
-func importCommand() service.Command[Config] {
-	return service.Command[Config]{
-		Synopsis: "carry exported audit records from files to the import topic",
-		Args:     "FILE…",
-		Help: "Reads Purview CSV exports (column AuditData), Search-UnifiedAuditLog results as JSON, JSON arrays of records and one JSON record a line,\n" +
-			"each also gzipped. The same content imported again adds nothing; a file that was repaired or grew goes on where it was good.\n" +
-			"A row that is no record becomes a dead letter that names file and row.",
-		Validate: func(c Config) error { return c.Kafka.Validate() },
-		Setup: func(fs *flag.FlagSet) service.Action[Config] {
-			tenant := fs.String("tenant", "", "directory `id` that the records are of (default: the OrganizationId of each file's first record)")
-			quiet := fs.Bool("quiet", false, "print no progress")
-			return func(ctx context.Context, call service.Call[Config]) error {
-				if len(call.Args) == 0 {
-					return service.Usagef("import: name at least one file")
-				}
-				opts := ImportOptions{Files: call.Args, Tenant: *tenant}
-				if !*quiet {
-					opts.Progress = printer(call.Err)
-				}
-				p, err := Import(ctx, call.Config, call.Runtime, opts)
-				_, werr := fmt.Fprintf(call.Out, "%d of %d files, %d rows: %d records imported, %d known already, %d dead letters\n",
-					p.Done, p.Files, p.Rows, p.Records, p.Known, p.Bad)
-				return errors.Join(err, werr)
-			}
-		},
-	}
 }
 
 // printer writes a line of progress every two seconds.

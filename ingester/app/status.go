@@ -3,13 +3,11 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"millrace/internal/service"
@@ -17,26 +15,6 @@ import (
 	"millrace/pkg/kafkatx"
 	"millrace/pkg/wire"
 )
-
-// statusCommand is `ingester status`.
-func statusCommand() service.Command[Config] {
-	return service.Command[Config]{
-		Synopsis: "print the state of every connector, as the status topic has it",
-		Help: "The row `connector` sums up a tenant. Exit code 1 if a component needs an operator or is disconnected.\n" +
-			"Gaps are those that no operator has acknowledged: `ingester ack-gap` lists them.",
-		Validate: func(c Config) error { return c.Kafka.Validate() },
-		Setup: func(fs *flag.FlagSet) service.Action[Config] {
-			asJSON := fs.Bool("json", false, "one JSON object a component")
-			return func(ctx context.Context, call service.Call[Config]) error {
-				known, err := readStatus(ctx, call.Config, call.Runtime)
-				if err != nil {
-					return err
-				}
-				return known.print(call.Out, *asJSON, time.Now())
-			}
-		},
-	}
-}
 
 // known is what the status topic says about connectors.
 type known struct {
@@ -55,14 +33,11 @@ func (g openGap) id() string { return g.key[strings.LastIndexByte(g.key, ':')+1:
 
 // readStatus reads the status topic to its end.
 func readStatus(ctx context.Context, cfg Config, rt service.Runtime) (known, error) {
-	client, err := cfg.Kafka.Client("status", rt.Log, nil)
+	client, err := dial(ctx, cfg, "status", rt)
 	if err != nil {
 		return known{}, err
 	}
 	defer client.Close()
-	if err := ping(ctx, client); err != nil {
-		return known{}, err
-	}
 	return readStatusFrom(ctx, client, cfg.Kafka.Names().Status(), rt)
 }
 
@@ -115,7 +90,7 @@ func readStatusFrom(ctx context.Context, client *kafkatx.Client, topic string, r
 // componentConnector is the row that sums up a tenant.
 const componentConnector = "connector"
 
-// row is one component as it is shown.
+// statusRow is one component as it is shown.
 type statusRow struct {
 	wire.Status
 	LagSeconds *int64     `json:"lag_seconds,omitempty"` // of live listing
@@ -221,31 +196,23 @@ func connector(parts []statusRow) statusRow {
 
 func (k known) print(w io.Writer, asJSON bool, now time.Time) error {
 	rows := k.rows(now)
-	bad := false
-	enc := json.NewEncoder(w)
-	for _, r := range rows {
-		bad = bad || r.State == wire.StateActionRequired || r.State == wire.StateDisconnected
-		if asJSON {
-			if err := enc.Encode(r); err != nil {
-				return err
-			}
-		}
+	show := func() error { return statusTable(w, rows, now) }
+	if asJSON {
+		show = func() error { return jsonLines(w, rows) }
 	}
-	if !asJSON {
-		if err := statusTable(w, rows, now); err != nil {
-			return err
-		}
+	if err := show(); err != nil {
+		return err
 	}
-	if bad {
+	if slices.ContainsFunc(rows, func(r statusRow) bool {
+		return r.State == wire.StateActionRequired || r.State == wire.StateDisconnected
+	}) {
 		return service.ErrReported
 	}
 	return nil
 }
 
 func statusTable(w io.Writer, rows []statusRow, now time.Time) error {
-	tw := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(tw, "TENANT\tCOMPONENT\tSTATE\tFOR\tLAG\tOPEN\tGAPS\tCODE\tREMEDY") // errors surface at Flush
-	for _, r := range rows {
+	err := table(w, "TENANT COMPONENT STATE FOR LAG OPEN GAPS CODE REMEDY", rows, func(r statusRow) []string {
 		lag, gaps := "-", fmt.Sprint(r.Gaps)
 		if r.LagSeconds != nil {
 			lag = (time.Duration(*r.LagSeconds) * time.Second).String()
@@ -253,10 +220,11 @@ func statusTable(w io.Writer, rows []statusRow, now time.Time) error {
 		if r.DataLoss {
 			gaps += " (data loss)"
 		}
-		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", r.Tenant, r.Component, r.State, now.Sub(r.Since).Round(time.Second), lag,
-			r.Open, gaps, r.Code, r.Remedy)
-	}
-	if err := tw.Flush(); err != nil {
+		return []string{
+			r.Tenant, r.Component, r.State, now.Sub(r.Since).Round(time.Second).String(), lag, fmt.Sprint(r.Open), gaps, r.Code, r.Remedy,
+		}
+	})
+	if err != nil {
 		return err
 	}
 	for _, r := range rows {

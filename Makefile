@@ -38,7 +38,7 @@ bench-kafkatx: ## benchmarks of pkg/kafkatx on Apache Kafka from jars, a column 
 	@TAGS=integration BENCHSTAT='-col /client' .ci/bench $(BENCH_ROUNDS) ./pkg/kafkatx
 
 bench-mapping: ## the mapping on one core against encoding/json and encoding/json/v2, BENCH_ROUNDS rounds; then the stage on Apache Kafka from jars
-	@FLAGS="-cpu 1" .ci/bench $(BENCH_ROUNDS) ./normalizer/internal/mapping
+	@FLAGS="-cpu 1 -benchtime 3s" .ci/bench $(BENCH_ROUNDS) ./normalizer/internal/mapping
 	go test -tags=integration -count=1 -timeout 20m -run '^$$' -bench StageOnKafka -benchtime 3x ./normalizer/app
 
 bench-ingester: ## feed to raw topics: records/s over a network of 20 ms, and the peak memory of the process

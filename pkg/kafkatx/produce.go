@@ -17,9 +17,9 @@ const (
 	// rawBatchBytes bounds what is compressed into one batch.
 	rawBatchBytes = 4 << 20
 
-	// produceBytes is the size from which a leader's batches go in several requests, at the same time: a broker checks the batches of one request one after
-	// another. It also bounds a request of more than one batch far below what brokers refuse (socket.request.max.bytes, 100 MiB).
-	produceBytes = 2 << 20
+	// produceBytes bounds a request of more than one batch, far below what brokers refuse (socket.request.max.bytes, 100 MiB). What is more goes in others at the
+	// same time. It is large because Apache Kafka refuses (19) the second of two requests whose transaction it has not verified yet.
+	produceBytes = 32 << 20
 )
 
 // group is what a Produce call has for one partition: batches that are sent one after another.
@@ -102,6 +102,7 @@ func (p *Producer) encode(groups []*group, n int, now time.Time) error {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(groups) && errs[w] == nil; i = next.Add(1) - 1 {
 				errs[w] = p.encodeGroup(groups[i], now)
+				runtime.Gosched() // the coordinator's answer would else wait for all of it
 			}
 		})
 	}

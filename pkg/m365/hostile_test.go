@@ -168,7 +168,7 @@ func TestHostileListings(t *testing.T) {
 // TestAnswersAreBounded feeds the client what never ends or is far larger than it looks, and measures what that costs: requests, bytes taken
 // from the wire and memory. It does not run beside other tests, whose memory it would count.
 func TestAnswersAreBounded(t *testing.T) {
-	bomb := zipped(1 << 30) // 1 MiB on the wire
+	bomb := zipped(64 << 20) // 64 KiB on the wire
 	spaces := bytes.Repeat([]byte(" "), 1<<20)
 	endless := func(status int) func(w http.ResponseWriter, r *http.Request) {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -190,13 +190,6 @@ func TestAnswersAreBounded(t *testing.T) {
 	huge := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Large", strings.Repeat("x", 1<<20))
 		_, _ = io.WriteString(w, "[]")
-	}
-	links := func(size int) http.HandlerFunc {
-		var page atomic.Int64
-		return func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("NextPageUri", fmt.Sprintf("https://%s/api?nextpage=%d&x=%s", r.Host, page.Add(1), strings.Repeat("x", size)))
-			_, _ = io.WriteString(w, "[]")
-		}
 	}
 	fetch := func(ctx context.Context, c *Client) error {
 		n, err := c.Fetch(ctx, audit.Blob{URI: c.c.base.String() + "/x"}, io.Discard)
@@ -222,7 +215,6 @@ func TestAnswersAreBounded(t *testing.T) {
 		{"endless listing", endless(200), list, ErrTooLarge, 1, 32 * mib, 80 * mib},
 		{"endless error", endless(500), list, nil, 1 + maxRetries, 64 * mib, 8 * mib},
 		{"header of 1 MB", huge, list, nil, 1 + maxRetries, 8 * mib, 8 * mib},
-		{"100,000 pages", links(0), list, ErrBadAnswer, maxPages, 64 * mib, 0},
 		{"pages in a circle", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("NextPageUri", "https://"+r.Host+r.URL.Path+"?nextpage=1")
 			_, _ = io.WriteString(w, `[]`)
@@ -251,11 +243,32 @@ func TestAnswersAreBounded(t *testing.T) {
 				t.Errorf("%d bytes were taken from the wire, want at most %d", n, tt.wire)
 			}
 			allocated := after.TotalAlloc - before.TotalAlloc
-			if tt.memory > 0 && allocated > tt.memory {
+			if !testkit.Race && allocated > tt.memory { // the race detector's copies count twice
 				t.Errorf("%d MiB were allocated, want at most %d", allocated/mib, tt.memory/mib)
 			}
 			t.Logf("%v; %d requests, %d KiB on the wire, %d KiB allocated by client and server", err, requests.Load(), wire.Load()>>10, allocated>>10)
 		})
+	}
+}
+
+// TestEndlessPagesEnd: a listing of which each page names another one, without an end, is given up.
+func TestEndlessPagesEnd(t *testing.T) {
+	t.Parallel()
+	pages := 0
+	c, err := New(Config{
+		Tenant: testTenant, API: "https://manage.example.org", Bucket: NewBucket(60_000_000),
+		Bearer: func(context.Context, string) (string, error) { return swordfish, nil },
+		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			pages++
+			next := http.Header{"Nextpageuri": {fmt.Sprintf("https://manage.example.org/api?nextpage=%d", pages)}}
+			return &http.Response{StatusCode: http.StatusOK, Header: next, Body: io.NopCloser(strings.NewReader("[]")), Request: r}, nil
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := list(t.Context(), c); !errors.Is(err, ErrBadAnswer) || pages != maxPages {
+		t.Errorf("%d pages: %v; want an error after %d", pages, err, maxPages)
 	}
 }
 

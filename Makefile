@@ -55,7 +55,7 @@ stack: ## what docker-compose.yml starts, as processes on this machine; SIM="-re
 	@deploy/stack.sh $(SIM)
 
 kill-standalone: ## kill the standalone at random moments and compare what is left, record by record
-	go test -tags=long -count=1 -timeout 2h -v -run TestKillStandalone ./test/e2e
+	go test -tags=integration,long -count=1 -timeout 2h -v -run TestKillStandalone ./test/e2e
 
 fmt: ## format all Go files
 	$(TOOL) gofumpt -w .

@@ -110,6 +110,7 @@ func open(cfg Config, interval time.Duration) (b *Broker, err error) {
 		return b, fmt.Errorf("%w: %s: %w: move the folder away or choose another one", ErrUnreadable, b.dir, err)
 	}
 	commits.watch(b.cluster)
+	boundFetches(b.cluster)
 	if err := os.WriteFile(b.portFile(), []byte(strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)+"\n"), 0o644); err != nil {
 		cfg.Logger.Warn("port not remembered", "err", err)
 	}

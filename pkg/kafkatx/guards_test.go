@@ -149,6 +149,18 @@ func TestChangedPartitionCountStopsTheStage(t *testing.T) {
 	wantError(t, start(t, k.ListenAddrs(), cfg).fails(t), "once ran with 2 partitions", "for life")
 }
 
+// TestNewerStatusStopsTheStage: a newer build may have written down what this one would overlook.
+func TestNewerStatusStopsTheStage(t *testing.T) {
+	t.Parallel()
+	k := newCluster(t, 1, kfake.SeedTopics(2, "in", "out"), kfake.SeedTopics(1, "status"))
+	p := newProducer(t, newClient(t, k.ListenAddrs()), "newer", "none")
+	newer := Record{Topic: "status", Key: []byte("stage:test.old:1"), Value: []byte(`{"version":2,"partitions":2}`)}
+	if err := commitAll(testContext(t), p, []Record{newer}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, start(t, k.ListenAddrs(), testStage("old", []string{"in"}, "", "out")).fails(t), "stage:test.old:1", "version 2", "run the newer build again")
+}
+
 func TestTwoLayoutsRefuseToShareAGroup(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t, 1, kfake.SeedTopics(2, "in", "out"), kfake.SeedTopics(1, "status"))

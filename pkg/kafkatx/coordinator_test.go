@@ -36,16 +36,7 @@ func TestKafkaReplacedCoordinatorIsNotBelieved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.PauseNode(int(old) - 1); err != nil {
-			t.Fatal(err)
-		}
-		var others []string
-		for n, b := range k.Brokers {
-			if n != int(old)-1 {
-				others = append(others, b)
-			}
-		}
-		c := newClient(t, others)
+		c := withoutBroker(t, k, old)
 		eventually(t, "another coordinator", func() bool {
 			c.mu.Lock()
 			clear(c.coordinators)

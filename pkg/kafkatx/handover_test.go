@@ -28,6 +28,16 @@ func awaitOtherLeader(t *testing.T, c *Client, topic string, old int32) {
 	})
 }
 
+// withoutBroker stops a broker and returns a client that knows the others.
+func withoutBroker(t *testing.T, k *testkit.Cluster, node int32) *Client {
+	t.Helper()
+	stopped := int(node) - 1
+	if err := k.PauseNode(stopped); err != nil {
+		t.Fatal(err)
+	}
+	return newClient(t, slices.Delete(slices.Clone(k.Brokers), stopped, stopped+1))
+}
+
 // TestKafkaReplacedLeaderIsNotBelieved stops the leader of a state partition until it has been replaced and the next one has taken more. A reader that
 // still thinks that it is the leader asks it where the state ends, and gets an answer when it goes on.
 func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
@@ -50,16 +60,7 @@ func TestKafkaReplacedLeaderIsNotBelieved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.PauseNode(int(old) - 1); err != nil {
-			t.Fatal(err)
-		}
-		var others []string
-		for n, b := range k.Brokers {
-			if n != int(old)-1 {
-				others = append(others, b)
-			}
-		}
-		c := newClient(t, others)
+		c := withoutBroker(t, k, old)
 		awaitOtherLeader(t, c, topic, old)
 		write(c, "after")
 		time.AfterFunc(time.Second, func() { _ = k.ResumeNode(int(old) - 1) })

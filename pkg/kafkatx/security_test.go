@@ -62,15 +62,7 @@ func TestTLS(t *testing.T) {
 		{"no TLS", Security{}, "it expects TLS (configured: false)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cfg := ClientConfig{Brokers: k.ListenAddrs()}
-			if err := tc.security.Apply(&cfg); err != nil {
-				t.Fatal(err)
-			}
-			c, err := NewClient(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
+			c := secureClient(t, k.ListenAddrs(), tc.security)
 			if err := c.Ping(testContext(t)); tc.want != "" {
 				wantError(t, err, tc.want)
 			} else if err != nil {
@@ -225,4 +217,19 @@ func TestSecretsAreReadAgain(t *testing.T) {
 		t.Errorf("Ping with the new password: %v", err)
 	}
 	saw(second)
+}
+
+// secureClient is a client with security settings.
+func secureClient(t *testing.T, brokers []string, security Security) *Client {
+	t.Helper()
+	cfg := ClientConfig{Brokers: brokers}
+	if err := security.Apply(&cfg); err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }

@@ -33,16 +33,8 @@ func TestKafkaStartErrors(t *testing.T) {
 				{"mechanism not offered", Security{SASLMechanism: "OAUTHBEARER", TokenFile: ca}, []string{"does not offer SASL mechanism OAUTHBEARER", "[33]"}},
 				{"all is well", Security{SASLMechanism: "SCRAM-SHA-512", Username: "stage", Password: "right"}, nil},
 			} {
-				cfg := ClientConfig{Brokers: k.Brokers}
-				if err := tc.security.Apply(&cfg); err != nil {
-					t.Fatal(err)
-				}
-				c, err := NewClient(cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				err = c.Ping(testContext(t))
+				c := secureClient(t, k.Brokers, tc.security)
+				err := c.Ping(testContext(t))
 				t.Logf("%s: %v", tc.name, err)
 				wantError(t, err, tc.want...)
 				if tc.want != nil {

@@ -18,7 +18,7 @@ import (
 type Finding struct {
 	About   string // kafka, topics, or the name of a topic or setting
 	Text    string // what was found
-	Warning bool   // Text says what should be put right, though the stage runs without it
+	Warning bool   // Text, a sentence about it, says what should be put right, though the stage runs without that
 }
 
 // Check writes what Inspect finds.
@@ -30,9 +30,10 @@ func (k Kafka) Check(ctx context.Context, stage string, log *slog.Logger, w io.W
 	var out strings.Builder
 	for _, f := range findings {
 		if f.Warning {
-			out.WriteString("warning: ")
+			out.WriteString("warning: " + f.About + " " + f.Text + "\n")
+		} else {
+			out.WriteString(f.About + ": " + f.Text + "\n")
 		}
-		out.WriteString(f.About + ": " + f.Text + "\n")
 	}
 	_, err = io.WriteString(w, out.String())
 	return err
@@ -63,11 +64,11 @@ func (k Kafka) Inspect(ctx context.Context, stage string, log *slog.Logger) ([]F
 		findings = append(findings, Finding{About: "topics", Text: "ok"})
 	}
 	for _, d := range differences {
-		findings = append(findings, Finding{About: "topic " + d.Topic, Text: fmt.Sprintf("%s is %q, should be %q", d.Config, d.Have, d.Want), Warning: true})
+		findings = append(findings, Finding{About: "topic " + d.Topic, Text: fmt.Sprintf("has %s %q, should be %q", d.Config, d.Have, d.Want), Warning: true})
 	}
 	settings, err := client.BrokerSettings(ctx, k.Prefix+"."+stage, offsetsRetention, idExpiration)
 	if err != nil {
-		text := fmt.Sprintf("%s and %s cannot be read (%v): both should be at least kafka.topics.raw_retention", offsetsRetention, idExpiration, err)
+		text := fmt.Sprintf("cannot be read (%v): %s and %s should be at least kafka.topics.raw_retention", err, offsetsRetention, idExpiration)
 		return append(findings, Finding{About: "broker settings", Text: text, Warning: true}), nil
 	}
 	return append(findings, k.judgeSettings(settings)...), nil

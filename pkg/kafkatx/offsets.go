@@ -151,7 +151,7 @@ func (c *Client) committedOffsets(ctx context.Context, node int32, group string,
 	out := committed{}
 	err := c.retry(ctx, "fetch committed offsets of "+group, func() error {
 		err := c.fetchCommitted(ctx, node, group, parts, out)
-		if err == nil || classify(err) == classFatal || errors.Is(err, kafka.UnstableOffsetCommit) {
+		if err == nil || classify(err) != classRetry || errors.Is(err, kafka.UnstableOffsetCommit) {
 			return err
 		}
 		return permanentError{fmt.Errorf("%w: %w", ErrRefused, err)}

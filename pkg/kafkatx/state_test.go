@@ -8,6 +8,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// countRound sends each of twenty keys once more and lets a stage that counts them come to the end.
+func countRound(t *testing.T, brokers []string, name string, sent map[string]int) {
+	t.Helper()
+	fill(t, brokers, "in", 1, 0, 20)
+	for key := range 20 {
+		sent[fmt.Sprint(key)]++
+	}
+	sight := startSight(t, brokers, "out", nil)
+	r := start(t, brokers, censusStage(name, "in", "state", "out", "a"))
+	eventually(t, "all are out", func() bool { return r.Ready() && r.Lag()["in"] == 0 && sight.count() >= 20*sent["0"] })
+	r.stop(t)
+}
+
 // TestStaleEndOfStateIsNotBelieved answers questions for the end of the state partition as a broker does that was stopped and does not know yet that
 // another one leads now (see TestKafkaReplacedLeaderIsNotBelieved): with the end of some time ago.
 func TestStaleEndOfStateIsNotBelieved(t *testing.T) {
@@ -15,15 +28,7 @@ func TestStaleEndOfStateIsNotBelieved(t *testing.T) {
 	k := newCluster(t, 1, kfake.SeedTopics(1, "in", "out", "state", "status"))
 	sent := map[string]int{}
 	for range 3 {
-		fill(t, k.ListenAddrs(), "in", 1, 0, 20)
-		for key := range 20 {
-			sent[fmt.Sprint(key)]++
-		}
-		total := 20 * sent["0"]
-		sight := startSight(t, k.ListenAddrs(), "out", nil)
-		r := start(t, k.ListenAddrs(), censusStage("stale", "in", "state", "out", "a"))
-		eventually(t, "all are out", func() bool { return sight.count() >= total })
-		r.stop(t)
+		countRound(t, k.ListenAddrs(), "stale", sent)
 		k.ControlKey(kmsg.ListOffsets.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			k.KeepControl()
 			q := req.(*kmsg.ListOffsetsRequest)
@@ -70,15 +75,7 @@ func TestStaleCoordinatorIsNotBelieved(t *testing.T) {
 	})
 	sent := map[string]int{}
 	for range 2 {
-		fill(t, k.ListenAddrs(), "in", 1, 0, 20)
-		for key := range 20 {
-			sent[fmt.Sprint(key)]++
-		}
-		total := 20 * sent["0"]
-		sight := startSight(t, k.ListenAddrs(), "out", nil)
-		r := start(t, k.ListenAddrs(), censusStage("positions", "in", "state", "out", "a"))
-		eventually(t, "all are out", func() bool { return r.Ready() && r.Lag()["in"] == 0 && sight.count() >= total })
-		r.stop(t)
+		countRound(t, k.ListenAddrs(), "positions", sent)
 	}
 	checkCensus(t, k.ListenAddrs(), "out", sent)
 }
